@@ -1,0 +1,1 @@
+"""What is said: ACL messages, agent identifiers, ontologies and typed content."""

@@ -1,0 +1,191 @@
+"""What messages are about: typed content under a named, versioned ontology.
+
+Content is one JSON object with one key, the tag of a term, as SL would write ``(train ...)``::
+
+    {"train": {"dataset": {"uri": "file:digits.csv", "sha256": "..."}, "target": "digit"}}
+
+The term's class says what may stand in it. Content that does not fit raises `ContentError`, which
+names the act that answers it, so that it never reaches an agent's handler.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, ClassVar, NoReturn
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ontology.errors import Cause, ContentError
+
+LANGUAGE = "json"
+"""The content language we speak. FIPA00061 leaves the choice of content language to the agents."""
+
+CONTENT_LIMIT = 1_000_000
+"""Longest content in characters that is read; larger things travel by reference (`DatasetRef`)."""
+
+
+class Term(BaseModel):
+    """Anything an ontology can name. Frozen; unknown fields are refused; NaN is no number here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="strings")
+
+    tag: ClassVar[str] = "term"
+    """The name on the wire: the class name in kebab case, unless given as ``class T(..., tag="t")``."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, tag: str | None = None, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        cls.tag = tag or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
+
+
+class Concept(Term):
+    """A thing with attributes: a dataset, a device, a model."""
+
+
+class Predicate(Term):
+    """Something that is the case: a bid, progress, a result. What inform, propose and refuse carry."""
+
+
+class AgentAction(Term):
+    """Something an agent can be asked to do. What request and cfp carry."""
+
+
+class Reason(Predicate):
+    """Why an act was refused, failed or not understood (the propositions of FIPA00023, section 4)."""
+
+    cause: str
+    """FIPA's token (`Cause`), or one of the application's own."""
+    text: str
+    """One sentence: what, where, how to mend it."""
+    about: str | None = None
+    """The act, argument or value at fault."""
+
+
+class Done(Predicate):
+    """The action was carried out and has no result to tell: ``done(a)`` in FIPA00026."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ontology:
+    """A vocabulary: the terms that two agents share, under a name and a version ``(major, minor)``.
+
+    A newer minor version only adds terms and optional fields, so it is understood; a newer major is not.
+    """
+
+    name: str
+    version: tuple[int, int]
+    terms: Iterable[type[Term]]
+    by_tag: Mapping[str, type[Term]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        by_tag: dict[str, type[Term]] = {}
+        terms: tuple[type[Term], ...] = (Reason, Done, *self.terms)
+        for term in terms:
+            if by_tag.setdefault(term.tag, term) is not term:
+                raise ValueError(f"ontology {self.name}: two terms are called {term.tag!r}")
+        object.__setattr__(self, "by_tag", MappingProxyType(by_tag))
+
+    @property
+    def label(self) -> str:
+        """What stands in a message's ontology parameter, e.g. ``locution-learning/1.0``."""
+        return f"{self.name}/{self.version[0]}.{self.version[1]}"
+
+    def speaks(self, label: str) -> bool:
+        """Whether content under this ontology parameter is ours to read; a bare name means any version."""
+        name, _slash, version = label.partition("/")
+        return name == self.name and (not version or version.partition(".")[0] == str(self.version[0]))
+
+    def render(self, term: Term) -> str:
+        """Write a term as content.
+
+        Raises:
+            ValueError: the term is not one of this ontology.
+        """
+        if self.by_tag.get(term.tag) is not type(term):
+            raise ValueError(f"{type(term).__name__} is no term of the ontology {self.label}")
+        return f'{{"{term.tag}":{term.model_dump_json(exclude_none=True)}}}'
+
+    def parse(self, content: str | None) -> Term:
+        """Read content as a term of this ontology.
+
+        Raises:
+            ContentError: it does not fit; the error says why in one sentence.
+        """
+        tag, arguments = split(content)
+        if tag not in self.by_tag:
+            known = ", ".join(sorted(self.by_tag))
+            raise ContentError(
+                Cause.UNSUPPORTED_ACT, f"ontology {self.label} has no term {tag!r}; it has {known}", tag
+            )
+        try:
+            return self.by_tag[tag].model_validate(arguments)
+        except ValidationError as error:
+            raise _first_fault(tag, error) from error
+
+    def json_schema(self) -> dict[str, Any]:
+        """Describe every term as JSON Schema, by tag."""
+        return {tag: term.model_json_schema() for tag, term in sorted(self.by_tag.items())}
+
+
+def split(content: str | None) -> tuple[str, dict[str, Any]]:
+    """Take content apart into its tag and arguments, without asking what they mean.
+
+    Raises:
+        ContentError: it is empty, too long, no JSON, or no object with one key.
+    """
+    if content is None or not content.strip():
+        raise ContentError(
+            Cause.MISSING_ARGUMENT, 'the content is empty; write {"tag": {...}} with a term of the ontology'
+        )
+    if len(content) > CONTENT_LIMIT:
+        raise ContentError(
+            Cause.UNSUPPORTED_VALUE,
+            f"the content has {len(content):,} characters, {CONTENT_LIMIT:,} are read; "
+            "send a reference to larger data (uri and sha256)",
+        )
+    try:
+        value = json.loads(content, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise ContentError(
+            Cause.UNRECOGNISED_VALUE,
+            f"the content is not JSON: {error.msg} at line {error.lineno}, column {error.colno}",
+        ) from error
+    except RecursionError as error:
+        raise ContentError(Cause.UNRECOGNISED_VALUE, "the content is nested too deeply to be read") from error
+    except ValueError as error:  # an integer longer than Python converts, or NaN
+        raise ContentError(Cause.UNRECOGNISED_VALUE, f"the content is not JSON: {error}") from error
+    if not isinstance(value, dict) or len(value) != 1:
+        raise ContentError(
+            Cause.UNRECOGNISED_VALUE, 'the content is a JSON object with one key, the term: {"tag": {...}}'
+        )
+    ((tag, arguments),) = value.items()
+    if not isinstance(arguments, dict):
+        raise ContentError(
+            Cause.UNRECOGNISED_VALUE, f"{tag}: the arguments are a JSON object, not {json.dumps(arguments)[:40]}"
+        )
+    return tag, arguments
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _first_fault(tag: str, error: ValidationError) -> ContentError:
+    """Turn pydantic's first complaint into one sentence with FIPA's token for it."""
+    fault = error.errors(include_url=False)[0]
+    where = ".".join([tag, *(str(part) for part in fault["loc"])])
+    match fault["type"]:
+        case "missing":
+            return ContentError(Cause.MISSING_ARGUMENT, f"{where} is missing", where)
+        case "extra_forbidden":
+            return ContentError(Cause.UNEXPECTED_ARGUMENT, f"{where} is no argument of {tag}", where)
+        case _:
+            given = repr(fault["input"])
+            given = given if len(given) <= 60 else given[:57] + "..."
+            told = fault["msg"].removeprefix("Value error, ")
+            told = told[:1].lower() + told[1:]
+            return ContentError(Cause.UNSUPPORTED_VALUE, f"{where}: {told}, not {given}", where)

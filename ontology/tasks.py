@@ -1,0 +1,154 @@
+"""This system's own terms: tasks that agents contract for, bids, awards, progress and results."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ontology.content import AgentAction, Ontology, Predicate
+from ontology.models import DatasetRef, DeviceDescription, ModelVersion, Name, ResourceDescription, TaskKind
+
+ModelLabel = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}(:[1-9][0-9]{0,8})?$")]
+"""A model by name (the newest version) or by ``name:version``."""
+
+Rows = Annotated[tuple[tuple[float, ...], ...], Field(min_length=1, max_length=100_000)]
+"""Feature rows, in the column order the model was trained with; row by feature."""
+
+
+class Train(AgentAction):
+    """Train a model on a dataset and keep it under a name."""
+
+    dataset: DatasetRef
+    target: Annotated[str, Field(min_length=1)]
+    """The column to predict."""
+    model: Name = "model"
+    kind: TaskKind = "classification"
+    network: str = "mlp"
+    """A network the learner knows: mlp, cnn, logistic, or one registered by the user."""
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 40
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 64
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.001
+    patience: Annotated[int, Field(ge=1)] = 8
+    """Stop after this many epochs without a better loss on the validation part."""
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """The fraction of the rows that training never sees and the metrics are measured on."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    notify: bool = False
+    """Whether the requester wants notices (calls, bids, awards, progress) while the task runs."""
+
+
+class Predict(AgentAction):
+    """Apply a model to rows."""
+
+    model: ModelLabel
+    rows: Rows
+
+
+class Evaluate(AgentAction):
+    """Measure a model on a dataset that has the target column."""
+
+    model: ModelLabel
+    dataset: DatasetRef
+
+
+class Bid(Predicate):
+    """What a learner offers: how long it expects to take, from what it measured itself."""
+
+    seconds: Annotated[float, Field(ge=0)]
+    """Expected time from award to result, waiting included."""
+    rows_per_second: Annotated[float, Field(gt=0)]
+    """Training speed measured on this device."""
+    waiting: Annotated[int, Field(ge=0)] = 0
+    """Tasks that come before this one."""
+    device: DeviceDescription
+
+
+class Progress(Predicate):
+    """How far a task is."""
+
+    task: str
+    """The conversation-id of the request that asked for the task."""
+    epoch: Annotated[int, Field(ge=0)]
+    epochs: Annotated[int, Field(ge=1)]
+    """The most epochs there will be; training may stop earlier."""
+    loss: float
+    """Mean loss on the training part in this epoch."""
+    score: float
+    """Accuracy, or R2, on the validation part after this epoch."""
+
+
+class Called(Predicate):
+    """A call for proposals went out."""
+
+    task: str
+    learners: tuple[str, ...]
+    attempt: Annotated[int, Field(ge=1)] = 1
+
+
+class Proposed(Predicate):
+    """A learner answered the call: with a bid, or with the reason why not."""
+
+    task: str
+    learner: str
+    bid: Bid | None = None
+    declined: str | None = None
+
+
+class Awarded(Predicate):
+    """A learner won the task."""
+
+    task: str
+    learner: str
+    attempt: Annotated[int, Field(ge=1)] = 1
+
+
+class AwardLost(Predicate):
+    """The winner failed or vanished; the task is awarded again."""
+
+    task: str
+    learner: str
+    text: str
+
+
+class Trained(Predicate):
+    """The result of `Train`."""
+
+    model: ModelVersion
+    learner: str
+    seconds: Annotated[float, Field(ge=0)]
+    epochs: Annotated[int, Field(ge=1)]
+    """Epochs that were run, early stopping considered."""
+    resources: ResourceDescription
+
+
+class Predictions(Predicate):
+    """The result of `Predict`, row by row in the order asked."""
+
+    model: str
+    """The label of the version that answered."""
+    values: tuple[float | str, ...]
+    """The class label as it stood in the data, or the predicted number."""
+    confidence: tuple[float, ...] = ()
+    """The probability of the predicted class; empty for regression."""
+
+
+class Evaluation(Predicate):
+    """The result of `Evaluate`."""
+
+    model: str
+    rows: Annotated[int, Field(ge=1)]
+    metrics: dict[str, float]
+
+
+LEARNING = Ontology(
+    name="locution-learning",
+    version=(1, 0),
+    terms=(
+        Train, Predict, Evaluate,
+        Bid, Progress, Called, Proposed, Awarded, AwardLost, Trained, Predictions, Evaluation,
+        DatasetRef, ModelVersion, DeviceDescription, ResourceDescription,
+    ),
+)  # fmt: skip
+"""The learning ontology."""
