@@ -53,9 +53,7 @@ _USER_PARAMETER = re.compile(r"X-[A-Za-z0-9][A-Za-z0-9._-]*")
 _Token = Annotated[str, Field(min_length=1, max_length=1024)]
 """A short parameter value. FIPA sets no limit; ours keeps an id from being used to carry content."""
 
-UserParameters = Annotated[
-    Mapping[str, str], PlainSerializer(lambda value: dict(value), return_type=dict[str, str])
-]
+UserParameters = Annotated[Mapping[str, str], PlainSerializer(dict, return_type=dict[str, str])]
 
 
 class AclMessage(BaseModel):

@@ -34,12 +34,13 @@ class Term(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="strings")
 
     tag: ClassVar[str] = "term"
-    """The name on the wire: the class name in kebab case, unless given as ``class T(..., tag="t")``."""
+    """The name on the wire: the class name in kebab case, unless the class sets its own ``tag``."""
 
     @classmethod
-    def __pydantic_init_subclass__(cls, tag: str | None = None, **kwargs: Any) -> None:
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
-        cls.tag = tag or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
+        if "tag" not in cls.__dict__:
+            cls.tag = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
 
 
 class Concept(Term):
@@ -165,7 +166,8 @@ def split(content: str | None) -> tuple[str, dict[str, Any]]:
     ((tag, arguments),) = value.items()
     if not isinstance(arguments, dict):
         raise ContentError(
-            Cause.UNRECOGNISED_VALUE, f"{tag}: the arguments are a JSON object, not {json.dumps(arguments)[:40]}"
+            Cause.UNRECOGNISED_VALUE,
+            f"{tag}: the arguments are a JSON object, not {json.dumps(arguments)[:40]}",
         )
     return tag, arguments
 

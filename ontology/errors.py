@@ -1,4 +1,6 @@
-"""What can be wrong with what was said. Each error names the act that answers it::
+"""What can be wrong with what was said; each error names the act that answers it.
+
+::
 
     OntologyError
     ├── MessageError     not-understood   no ACL message can be made of it

@@ -1,0 +1,341 @@
+"""The engine: one frozen `Conversation` per initiator-participant pair, moved by messages and by time.
+
+A table maps ``(state, sender's role, act)`` to the next state. The table does not know which role we
+play, so both sides run the same one. `start` opens a conversation, `say` and `receive` move it,
+`expire`, `lose` and `next_deadline` tell it of time and of broken transport. Each returns a new
+conversation or raises, and then nothing has changed.
+
+Three things hold in every protocol and stand here, not in the tables:
+
+- **cancel** (FIPA00026 section 2.2 and its twins): the initiator may cancel at any live state; the
+  participant answers inform (done) or failure. After a failure the conversation goes on where it
+  was, or ends as it ended meanwhile; FIPA leaves that open.
+- **not-understood**: whoever got the last message may answer so at any live state, which ends the pair.
+- **time**: reply-by is the latest time for the next message (FIPA00061, 2.5.5). What follows when it
+  passes is our policy: the conversation is ``EXPIRED``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from ontology.acl import AclMessage, Performative
+from ontology.content import Done, split
+from ontology.errors import ContentError
+from protocols.errors import LocalProtocolError, RemoteProtocolError
+
+CANCELLING = "CANCELLING"
+CANCELLED = "CANCELLED"
+NOT_UNDERSTOOD = "NOT_UNDERSTOOD"
+EXPIRED = "EXPIRED"
+UNREACHABLE = "UNREACHABLE"
+
+META_TERMINAL = frozenset({CANCELLED, NOT_UNDERSTOOD, EXPIRED, UNREACHABLE})
+"""Terminal states that every protocol has besides its own."""
+
+
+class Role(StrEnum):
+    """Who speaks in a conversation."""
+
+    INITIATOR = "initiator"
+    PARTICIPANT = "participant"
+
+    @property
+    def other(self) -> Role:
+        """The role of the one that is spoken to."""
+        return Role.PARTICIPANT if self is Role.INITIATOR else Role.INITIATOR
+
+
+Transitions = Mapping[tuple[str, Role, str], str]
+"""``(state, sender's role, act)`` to next state. An act is a performative, or ``performative/kind``
+where FIPA tells two contents of one performative apart; the kind is the content's tag."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """One interaction protocol as data."""
+
+    name: str
+    """FIPA's token, as in the protocol parameter."""
+    spec: str
+    """The specification, e.g. ``SC00026H``."""
+    start: str
+    transitions: Transitions
+    terminal: frozenset[str]
+    """States in which the conversation is over; a late message may still have to be answered there."""
+    deadlines: Mapping[str, str]
+    """State to next state when the deadline passes, where it is not `EXPIRED`."""
+
+    @property
+    def states(self) -> frozenset[str]:
+        """Every state of the table, without those that all protocols share."""
+        found = {self.start, *self.terminal, *self.deadlines, *self.deadlines.values()}
+        for (state, _role, _act), following in self.transitions.items():
+            found |= {state, following}
+        return frozenset(found)
+
+    def is_terminal(self, state: str) -> bool:
+        """Whether a conversation in this state is over."""
+        return state in self.terminal or state in META_TERMINAL
+
+    def opens_with(self, act: Performative) -> bool:
+        """Whether this act begins the protocol."""
+        return any(
+            state == self.start and name.partition("/")[0] == act for state, _role, name in self.transitions
+        )
+
+    def following(self, state: str, sender: Role, message: AclMessage) -> str | None:
+        """The next state, or None where the act is out of sequence."""
+        act = message.performative.value
+        plain = self.transitions.get((state, sender, act))
+        if plain is not None:
+            return plain
+        return self.transitions.get((state, sender, f"{act}/{kind(message)}"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversation:
+    """Where one conversation with one peer stands. Written as JSON it goes on after a restart."""
+
+    protocol: str
+    conversation_id: str
+    role: Role
+    """The role that we play."""
+    peer: str
+    """The name of the agent at the other end."""
+    state: str
+    last_speaker: Role
+    opened: datetime
+    deadline: datetime | None = None
+    """When `expire` moves the conversation, if nothing has been said by then."""
+    awaited: str | None = None
+    """The reply-with of the last message that we sent: what in-reply-to must name (FIPA00061, 2.5.4)."""
+    resume: str | None = None
+    """While cancelling: the state to go on in, should the cancellation fail."""
+    cancelled_with: str | None = None
+    """The reply-with of our cancel, which tells its answer from one to the request."""
+
+    def to_json(self) -> str:
+        """Write the conversation down; `from_json` reads it."""
+        record: dict[str, Any] = asdict(self)
+        for name in ("opened", "deadline"):
+            record[name] = record[name].isoformat() if record[name] is not None else None
+        return json.dumps({"v": 1, **record})
+
+    @classmethod
+    def from_json(cls, text: str) -> Conversation:
+        """Read a conversation that `to_json` wrote.
+
+        Raises:
+            ValueError: it was written by a newer version, or is not a conversation.
+        """
+        record = json.loads(text)
+        version = record.pop("v", None)
+        if version != 1:
+            raise ValueError(f"this conversation was written in form {version}, and form 1 is read here")
+        for name in ("opened", "deadline"):
+            record[name] = datetime.fromisoformat(record[name]) if record[name] is not None else None
+        for name in ("role", "last_speaker"):
+            record[name] = Role(record[name])
+        return cls(**record)
+
+
+def kind(message: AclMessage) -> str:
+    """The tag of the content, which tells ``inform/done`` from ``inform/result``; empty if unreadable."""
+    try:
+        return split(message.content)[0]
+    except ContentError:
+        return ""
+
+
+def start(protocol: Protocol, role: Role, message: AclMessage, peer: str, now: datetime) -> Conversation:
+    """Open a conversation with its first message, which the initiator sends.
+
+    Args:
+        protocol: the table.
+        role: the role that we play; a participant has received the message, an initiator sends it.
+        message: the first message, with a conversation-id.
+        peer: the name of the other agent.
+        now: the present, aware.
+
+    Raises:
+        LocalProtocolError: we are the initiator, and the act does not begin the protocol.
+        RemoteProtocolError: the peer is, and it does not.
+    """
+    if message.conversation_id is None:
+        raise LocalProtocolError(f"a {protocol.name} conversation needs a conversation-id (FIPA00061, 2.5.2)")
+    opening = Conversation(
+        protocol=protocol.name,
+        conversation_id=message.conversation_id,
+        role=role,
+        peer=peer,
+        state=protocol.start,
+        last_speaker=Role.PARTICIPANT,
+        opened=now,
+    )
+    if role is Role.INITIATOR:
+        return say(protocol, opening, message)
+    return receive(protocol, opening, message)
+
+
+def say(
+    protocol: Protocol, conversation: Conversation, message: AclMessage, deadline: datetime | None = None
+) -> Conversation:
+    """Move a conversation by a message that we are about to send.
+
+    Args:
+        protocol: the table of the conversation.
+        conversation: where it stands.
+        message: what we say.
+        deadline: when to give up waiting for the next message; by default the message's reply-by,
+            else what the initiator set before. A participant that has spoken waits without limit.
+
+    Raises:
+        LocalProtocolError: it is not ours to say that now. Nothing has changed; do not send it.
+    """
+    try:
+        moved = _move(protocol, conversation, conversation.role, message)
+    except _OutOfSequenceError as error:
+        raise LocalProtocolError(error.text) from None
+    limit = deadline or message.reply_by
+    if limit is None and conversation.role is Role.INITIATOR:
+        limit = conversation.deadline
+    cancels = message.performative is Performative.CANCEL
+    return replace(
+        moved,
+        deadline=None if protocol.is_terminal(moved.state) else limit,
+        awaited=conversation.awaited if cancels else message.reply_with,
+        cancelled_with=message.reply_with if cancels else moved.cancelled_with,
+    )
+
+
+def receive(
+    protocol: Protocol, conversation: Conversation, message: AclMessage, deadline: datetime | None = None
+) -> Conversation:
+    """Move a conversation by a message that arrived.
+
+    Args:
+        protocol: the table of the conversation.
+        conversation: where it stands.
+        message: what the peer said; its sender is the one that the server stamped.
+        deadline: when to give up waiting for the message after this one; by default an initiator
+            keeps the limit it had, and a participant takes the message's reply-by.
+
+    Raises:
+        RemoteProtocolError: the peer must not say that now (FIPA00061; G2 and G3 of our policy).
+            Nothing has changed.
+    """
+    fault = _sequence_fault(conversation, message)
+    if fault is None:
+        try:
+            moved = _move(protocol, conversation, conversation.role.other, message)
+        except _OutOfSequenceError as error:
+            fault = error.text
+    if fault is not None:
+        answerable = message.performative is not Performative.NOT_UNDERSTOOD
+        raise RemoteProtocolError(fault, answer=answerable and conversation.role is Role.PARTICIPANT)
+    limit = deadline
+    if limit is None:
+        limit = conversation.deadline if conversation.role is Role.INITIATOR else message.reply_by
+    return replace(moved, deadline=None if protocol.is_terminal(moved.state) else limit)
+
+
+def expire(protocol: Protocol, conversation: Conversation, now: datetime) -> Conversation:
+    """Move a conversation whose deadline has passed; one whose deadline has not stays as it is."""
+    if conversation.deadline is None or now < conversation.deadline or is_over(protocol, conversation):
+        return conversation
+    if conversation.resume is not None and protocol.is_terminal(conversation.resume):
+        following = conversation.resume
+    else:
+        following = protocol.deadlines.get(conversation.state, EXPIRED)
+    return replace(conversation, state=following, deadline=None, resume=None)
+
+
+def lose(protocol: Protocol, conversation: Conversation) -> Conversation:
+    """End a live conversation whose peer cannot be reached any more."""
+    if is_over(protocol, conversation):
+        return conversation
+    return replace(conversation, state=UNREACHABLE, deadline=None, resume=None)
+
+
+def is_over(protocol: Protocol, conversation: Conversation) -> bool:
+    """Whether nothing more is expected from either side."""
+    return protocol.is_terminal(conversation.state)
+
+
+def next_deadline(conversation: Conversation) -> datetime | None:
+    """When `expire` should be called; None while nothing is waited for."""
+    return conversation.deadline
+
+
+class _OutOfSequenceError(Exception):
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+def _sequence_fault(conversation: Conversation, message: AclMessage) -> str | None:
+    """Rule G2: the conversation is known, the sender has a role in it, in-reply-to fits."""
+    if message.conversation_id != conversation.conversation_id:
+        return f"conversation-id {message.conversation_id!r} is not {conversation.conversation_id!r}"
+    if message.sender is not None and message.sender.name != conversation.peer:
+        return f"{message.sender} has no part in conversation {conversation.conversation_id!r}"
+    expected = {conversation.awaited, conversation.cancelled_with} - {None}
+    # Lenient where in-reply-to is missing: plain SPADE agents and chat clients never set it.
+    if message.in_reply_to is not None and expected and message.in_reply_to not in expected:
+        return f"in-reply-to {message.in_reply_to!r} answers no message that awaits an answer"
+    return None
+
+
+def _move(protocol: Protocol, conversation: Conversation, sender: Role, message: AclMessage) -> Conversation:
+    state, act = conversation.state, message.performative
+    if state != CANCELLING:
+        following = protocol.following(state, sender, message)
+        if following is not None:
+            return replace(conversation, state=following, last_speaker=sender)
+    is_live = not protocol.is_terminal(state) and state != protocol.start
+    if is_live and act is Performative.NOT_UNDERSTOOD and sender is not conversation.last_speaker:
+        ended = conversation.resume is not None and protocol.is_terminal(conversation.resume)
+        state = conversation.resume if ended and conversation.resume else NOT_UNDERSTOOD
+        return replace(conversation, state=state, last_speaker=sender, resume=None)
+    if is_live and state != CANCELLING and act is Performative.CANCEL and sender is Role.INITIATOR:
+        return replace(conversation, state=CANCELLING, resume=state, last_speaker=sender)
+    if state == CANCELLING and sender is Role.PARTICIPANT:
+        return _while_cancelling(protocol, conversation, message)
+    raise _OutOfSequenceError(
+        f"{act.value} from the {sender.value} is out of sequence in state {state} of {protocol.name}"
+    )
+
+
+def _while_cancelling(protocol: Protocol, conversation: Conversation, message: AclMessage) -> Conversation:
+    """The participant's answer to the cancel, or an act that was under way when the cancel was sent."""
+    act, resume = message.performative, conversation.resume or protocol.start
+    ended = protocol.is_terminal(resume)
+    if _answers_cancel(conversation, message):
+        if act is Performative.INFORM:
+            return replace(
+                conversation,
+                state=resume if ended else CANCELLED,
+                last_speaker=Role.PARTICIPANT,
+                resume=None,
+            )
+        return replace(conversation, state=resume, last_speaker=Role.PARTICIPANT, resume=None)
+    following = protocol.following(resume, Role.PARTICIPANT, message)
+    if following is None:
+        raise _OutOfSequenceError(
+            f"{act.value} from the participant is out of sequence while {protocol.name} is being cancelled"
+        )
+    return replace(conversation, resume=following)
+
+
+def _answers_cancel(conversation: Conversation, message: AclMessage) -> bool:
+    if message.performative not in {Performative.INFORM, Performative.FAILURE}:
+        return False
+    if message.in_reply_to is not None and conversation.cancelled_with is not None:
+        return message.in_reply_to == conversation.cancelled_with
+    # Without in-reply-to: done(cancel) has the content `done`, and a failure is the cancel's.
+    return message.performative is Performative.FAILURE or kind(message) in {Done.tag, ""}
