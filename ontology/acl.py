@@ -100,7 +100,10 @@ class AclMessage(BaseModel):
             return None
         if reply_by.tzinfo is None:
             raise ValueError("reply-by needs a time zone: a local time means nothing to an agent elsewhere")
-        return reply_by.astimezone(UTC)
+        try:
+            return reply_by.astimezone(UTC)
+        except OverflowError as error:
+            raise ValueError("reply-by lies beyond the calendar when moved to UTC") from error
 
     @field_validator("user_parameters")
     @classmethod
@@ -117,6 +120,14 @@ class AclMessage(BaseModel):
                 f"a message under protocol {self.protocol!r} needs a conversation-id (FIPA00061, 2.5.1)"
             )
         return self
+
+    def __hash__(self) -> int:
+        # Written out, because the mapping of user parameters has no hash.
+        return hash((self.performative, self.sender, self.conversation_id, self.reply_with, self.content))
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> AclMessage:
+        # Nothing in a message changes, so a copy may share it all; a mapping proxy cannot be copied.
+        return self.__copy__()
 
     def reply(self, performative: Performative, **parameters: Any) -> AclMessage:
         """Answer this message as FIPA00061 asks: in the same conversation, protocol, ontology, language.

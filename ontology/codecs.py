@@ -17,7 +17,8 @@ from pydantic import ValidationError
 
 from ontology.acl import AclMessage
 from ontology.aid import AgentIdentifier
-from ontology.errors import Cause, MessageError
+from ontology.content import read_json
+from ontology.errors import Cause, MessageError, shown
 
 TEXT_PARAMETERS: Mapping[str, str] = {
     "language": "language",
@@ -57,9 +58,9 @@ def from_json(text: str) -> AclMessage:
         MessageError: it is no ACL message; the error says why in one sentence.
     """
     try:
-        record = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise MessageError(Cause.UNRECOGNISED_VALUE, f"the message is not JSON: {error}") from error
+        record = read_json(text)
+    except ValueError as error:
+        raise MessageError(Cause.UNRECOGNISED_VALUE, f"the message is {error}") from error
     if not isinstance(record, dict):
         raise MessageError(Cause.UNRECOGNISED_VALUE, "the message is not a JSON object")
     fields: dict[str, Any] = {}
@@ -68,12 +69,13 @@ def from_json(text: str) -> AclMessage:
         if name in TEXT_PARAMETERS:
             fields[TEXT_PARAMETERS[name]] = value
         elif name == "content":
-            fields["content"] = value if isinstance(value, str) else json.dumps(value)
+            is_text = value is None or isinstance(value, str)
+            fields["content"] = value if is_text else json.dumps(value, ensure_ascii=False)
         elif name in {"receiver", "reply-to"}:
             several = value if isinstance(value, list) else [value]
-            fields[name.replace("-", "_")] = tuple(_agent(name, each) for each in several)
+            fields[name.replace("-", "_")] = tuple(read_agent(name, each) for each in several)
         elif name == "sender":
-            fields["sender"] = _agent(name, value)
+            fields["sender"] = read_agent(name, value)
         elif name == "reply-by":
             fields["reply_by"] = read_time(str(value))
         elif name.startswith("X-"):
@@ -81,8 +83,8 @@ def from_json(text: str) -> AclMessage:
         elif name != "performative":
             raise MessageError(
                 Cause.UNEXPECTED_PARAMETER,
-                f"{name!r} is no ACL parameter (FIPA00061); user-defined ones start with X-",
-                name,
+                f"{shown(name)!r} is no ACL parameter (FIPA00061); user-defined ones start with X-",
+                shown(name),
             )
     return build(record.get("performative"), {**fields, "user_parameters": user})
 
@@ -93,7 +95,7 @@ def build(performative: object, fields: Mapping[str, Any]) -> AclMessage:
     Raises:
         MessageError: a parameter is missing or malformed; the error names the first one.
     """
-    if performative in {None, ""}:
+    if performative is None or performative == "":
         raise MessageError(
             Cause.MISSING_PARAMETER,
             "the message has no performative, which FIPA00061 requires",
@@ -105,8 +107,8 @@ def build(performative: object, fields: Mapping[str, Any]) -> AclMessage:
         fault = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in fault["loc"]).replace("_", "-")
         if name == "performative":
-            text = f"{str(performative)[:60]!r} is none of the 22 acts of FIPA00037"
-            raise MessageError(Cause.UNSUPPORTED_ACT, text, str(performative)[:60]) from error
+            text = f"{shown(performative)!r} is none of the 22 acts of FIPA00037"
+            raise MessageError(Cause.UNSUPPORTED_ACT, text, shown(performative)) from error
         told = fault["msg"].removeprefix("Value error, ")
         text = f"{name}: {told}" if name else told
         raise MessageError(Cause.UNRECOGNISED_PARAMETER_VALUE, text, name or None) from error
@@ -139,7 +141,12 @@ def read_time(text: str) -> datetime:
         ) from error
 
 
-def _agent(name: str, value: object) -> AgentIdentifier:
+def read_agent(name: str, value: object) -> AgentIdentifier:
+    """Read the JID in the parameter of that name.
+
+    Raises:
+        MessageError: it is no agent's name.
+    """
     if not isinstance(value, str):
         raise MessageError(Cause.UNRECOGNISED_PARAMETER_VALUE, f"{name} is a JID in quotes", name)
     try:

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, NoReturn
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ontology.errors import Cause, ContentError
+from ontology.errors import Cause, ContentError, shown
 
 LANGUAGE = "json"
 """The content language we speak. FIPA00061 leaves the choice of content language to the agents."""
@@ -64,6 +64,12 @@ class Reason(Predicate):
     """One sentence: what, where, how to mend it."""
     about: str | None = None
     """The act, argument or value at fault."""
+
+
+def explain(cause: Cause | str, text: str, about: str | None = None) -> str:
+    """Write the content of a refuse, failure, reject-proposal or not-understood: a `Reason`."""
+    reason = Reason(cause=str(cause), text=text, about=about)
+    return f'{{"{Reason.tag}":{reason.model_dump_json(exclude_none=True)}}}'
 
 
 class Done(Predicate):
@@ -120,7 +126,9 @@ class Ontology:
         if tag not in self.by_tag:
             known = ", ".join(sorted(self.by_tag))
             raise ContentError(
-                Cause.UNSUPPORTED_ACT, f"ontology {self.label} has no term {tag!r}; it has {known}", tag
+                Cause.UNSUPPORTED_ACT,
+                f"ontology {self.label} has no term {shown(tag)!r}; it has {known}",
+                shown(tag),
             )
         try:
             return self.by_tag[tag].model_validate(arguments)
@@ -149,16 +157,9 @@ def split(content: str | None) -> tuple[str, dict[str, Any]]:
             "send a reference to larger data (uri and sha256)",
         )
     try:
-        value = json.loads(content, parse_constant=_refuse_constant)
-    except json.JSONDecodeError as error:
-        raise ContentError(
-            Cause.UNRECOGNISED_VALUE,
-            f"the content is not JSON: {error.msg} at line {error.lineno}, column {error.colno}",
-        ) from error
-    except RecursionError as error:
-        raise ContentError(Cause.UNRECOGNISED_VALUE, "the content is nested too deeply to be read") from error
-    except ValueError as error:  # an integer longer than Python converts, or NaN
-        raise ContentError(Cause.UNRECOGNISED_VALUE, f"the content is not JSON: {error}") from error
+        value = read_json(content)
+    except ValueError as error:
+        raise ContentError(Cause.UNRECOGNISED_VALUE, f"the content is {error}") from error
     if not isinstance(value, dict) or len(value) != 1:
         raise ContentError(
             Cause.UNRECOGNISED_VALUE, 'the content is a JSON object with one key, the term: {"tag": {...}}'
@@ -167,9 +168,34 @@ def split(content: str | None) -> tuple[str, dict[str, Any]]:
     if not isinstance(arguments, dict):
         raise ContentError(
             Cause.UNRECOGNISED_VALUE,
-            f"{tag}: the arguments are a JSON object, not {json.dumps(arguments)[:40]}",
+            f"{shown(tag)}: the arguments are a JSON object, not {shown(json.dumps(arguments))}",
         )
     return tag, arguments
+
+
+def read_json(text: str) -> Any:
+    """Read JSON of unknown origin, as RFC 8259 has it: without NaN, and with whole characters only.
+
+    Raises:
+        ValueError: it cannot be read; the text goes on from "the content is".
+    """
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+        if _SURROGATE.search(text):
+            # Half a character can be escaped in JSON, but neither sent nor stored nor printed.
+            json.dumps(value, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from error
+    except UnicodeEncodeError as error:
+        raise ValueError("not Unicode: it holds half of a surrogate pair") from error
+    except RecursionError as error:
+        raise ValueError("nested too deeply to be read") from error
+    except ValueError as error:  # an integer longer than Python converts, or NaN
+        raise ValueError(f"not JSON: {str(error).partition(':')[0]}") from error
+    return value
+
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -179,15 +205,14 @@ def _refuse_constant(name: str) -> NoReturn:
 def _first_fault(tag: str, error: ValidationError) -> ContentError:
     """Turn pydantic's first complaint into one sentence with FIPA's token for it."""
     fault = error.errors(include_url=False)[0]
-    where = ".".join([tag, *(str(part) for part in fault["loc"])])
+    where = ".".join([tag, *(shown(str(part)) for part in fault["loc"])])
     match fault["type"]:
         case "missing":
             return ContentError(Cause.MISSING_ARGUMENT, f"{where} is missing", where)
         case "extra_forbidden":
             return ContentError(Cause.UNEXPECTED_ARGUMENT, f"{where} is no argument of {tag}", where)
         case _:
-            given = repr(fault["input"])
-            given = given if len(given) <= 60 else given[:57] + "..."
+            given = shown(repr(fault["input"]))
             told = fault["msg"].removeprefix("Value error, ")
             told = told[:1].lower() + told[1:]
             return ContentError(Cause.UNSUPPORTED_VALUE, f"{where}: {told}, not {given}", where)

@@ -72,6 +72,14 @@ class OntologyError(Exception):
         self.about = about
 
 
+def shown(value: object) -> str:
+    """What a peer sent, as it may stand in a sentence: one line, printable, at most 60 characters."""
+    text = value if isinstance(value, str) else repr(value)
+    if len(text) > 60:
+        text = text[:57] + "..."
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
 class MessageError(OntologyError):
     """What arrived is no ACL message."""
 

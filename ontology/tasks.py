@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import FailFast, Field
 
 from ontology.content import AgentAction, Ontology, Predicate
 from ontology.models import DatasetRef, DeviceDescription, ModelVersion, Name, ResourceDescription, TaskKind
@@ -12,7 +12,10 @@ from ontology.models import DatasetRef, DeviceDescription, ModelVersion, Name, R
 ModelLabel = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}(:[1-9][0-9]{0,8})?$")]
 """A model by name (the newest version) or by ``name:version``."""
 
-Rows = Annotated[tuple[tuple[float, ...], ...], Field(min_length=1, max_length=100_000)]
+Row = Annotated[tuple[float, ...], FailFast()]
+"""One row of features. Reading stops at the first wrong value: a message may hold 400,000 of them."""
+
+Rows = Annotated[tuple[Row, ...], FailFast(), Field(min_length=1, max_length=100_000)]
 """Feature rows, in the column order the model was trained with; row by feature."""
 
 

@@ -83,6 +83,12 @@ class Protocol:
         """Whether a conversation in this state is over."""
         return state in self.terminal or state in META_TERMINAL
 
+    def awaits(self, state: str, role: Role) -> bool:
+        """Whether this role may say something in this state, apart from cancel and not-understood."""
+        if state == CANCELLING:
+            return role is Role.PARTICIPANT
+        return any(source == state and speaker is role for source, speaker, _act in self.transitions)
+
     def opens_with(self, act: Performative) -> bool:
         """Whether this act begins the protocol."""
         return any(
@@ -110,6 +116,7 @@ class Conversation:
     """The name of the agent at the other end."""
     state: str
     last_speaker: Role
+    """Who spoke last. A cancel and its answer stand beside the protocol and do not count."""
     opened: datetime
     deadline: datetime | None = None
     """When `expire` moves the conversation, if nothing has been said by then."""
@@ -117,13 +124,15 @@ class Conversation:
     """The reply-with of the last message that we sent: what in-reply-to must name (FIPA00061, 2.5.4)."""
     resume: str | None = None
     """While cancelling: the state to go on in, should the cancellation fail."""
+    resume_deadline: datetime | None = None
+    """While cancelling: the deadline to go on with, should the cancellation fail."""
     cancelled_with: str | None = None
-    """The reply-with of our cancel, which tells its answer from one to the request."""
+    """While cancelling: the cancel's reply-with, which tells its answer from one to the request."""
 
     def to_json(self) -> str:
         """Write the conversation down; `from_json` reads it."""
         record: dict[str, Any] = asdict(self)
-        for name in ("opened", "deadline"):
+        for name in _TIMES:
             record[name] = record[name].isoformat() if record[name] is not None else None
         return json.dumps({"v": 1, **record})
 
@@ -134,15 +143,27 @@ class Conversation:
         Raises:
             ValueError: it was written by a newer version, or is not a conversation.
         """
-        record = json.loads(text)
-        version = record.pop("v", None)
-        if version != 1:
-            raise ValueError(f"this conversation was written in form {version}, and form 1 is read here")
-        for name in ("opened", "deadline"):
-            record[name] = datetime.fromisoformat(record[name]) if record[name] is not None else None
-        for name in ("role", "last_speaker"):
-            record[name] = Role(record[name])
-        return cls(**record)
+        try:
+            record = json.loads(text)
+            version = record.pop("v", None)
+            if version != 1:
+                raise ValueError(f"this conversation was written in form {version}, and form 1 is read here")
+            for name in _TIMES:
+                moment = record.get(name)
+                record[name] = datetime.fromisoformat(moment) if moment is not None else None
+            for name in ("role", "last_speaker"):
+                record[name] = Role(record[name])
+            for name in ("protocol", "conversation_id", "peer", "state", "awaited", "resume", "cancelled_with"):
+                if not isinstance(record.get(name, ""), str | None):
+                    raise TypeError(name)
+            if record["opened"] is None or None in {record["protocol"], record["state"]}:
+                raise TypeError("opened")
+            return cls(**record)
+        except (AttributeError, KeyError, TypeError, RecursionError) as error:
+            raise ValueError(f"this is no conversation that was written down: {text[:60]!r}") from error
+
+
+_TIMES = ("opened", "deadline", "resume_deadline")
 
 
 def kind(message: AclMessage) -> str:
@@ -164,11 +185,15 @@ def start(protocol: Protocol, role: Role, message: AclMessage, peer: str, now: d
         now: the present, aware.
 
     Raises:
-        LocalProtocolError: we are the initiator, and the act does not begin the protocol.
-        RemoteProtocolError: the peer is, and it does not.
+        LocalProtocolError: we are the initiator, and the act does not begin the protocol or the
+            conversation-id is missing.
+        RemoteProtocolError: the peer is, and the same holds.
     """
     if message.conversation_id is None:
-        raise LocalProtocolError(f"a {protocol.name} conversation needs a conversation-id (FIPA00061, 2.5.2)")
+        text = f"a {protocol.name} conversation needs a conversation-id (FIPA00061, 2.5.1)"
+        if role is Role.INITIATOR:
+            raise LocalProtocolError(text)
+        raise RemoteProtocolError(text, answer=message.performative is not Performative.NOT_UNDERSTOOD)
     opening = Conversation(
         protocol=protocol.name,
         conversation_id=message.conversation_id,
@@ -194,6 +219,7 @@ def say(
         message: what we say.
         deadline: when to give up waiting for the next message; by default the message's reply-by,
             else what the initiator set before. A participant that has spoken waits without limit.
+            After a failed cancellation both go on with the limit that held before it.
 
     Raises:
         LocalProtocolError: it is not ours to say that now. Nothing has changed; do not send it.
@@ -203,14 +229,17 @@ def say(
     except _OutOfSequenceError as error:
         raise LocalProtocolError(error.text) from None
     limit = deadline or message.reply_by
-    if limit is None and conversation.role is Role.INITIATOR:
-        limit = conversation.deadline
-    cancels = message.performative is Performative.CANCEL
+    if limit is None:
+        if _resumes(conversation, moved):
+            limit = conversation.resume_deadline
+        elif conversation.role is Role.INITIATOR:
+            limit = conversation.deadline
+    # A cancel and its answer stand beside the protocol: what was awaited before them still is.
+    is_aside = message.performative is Performative.CANCEL or _resumes(conversation, moved)
     return replace(
         moved,
         deadline=None if protocol.is_terminal(moved.state) else limit,
-        awaited=conversation.awaited if cancels else message.reply_with,
-        cancelled_with=message.reply_with if cancels else moved.cancelled_with,
+        awaited=conversation.awaited if is_aside else message.reply_with,
     )
 
 
@@ -224,7 +253,9 @@ def receive(
         conversation: where it stands.
         message: what the peer said; its sender is the one that the server stamped.
         deadline: when to give up waiting for the message after this one; by default an initiator
-            keeps the limit it had, and a participant takes the message's reply-by.
+            keeps the limit it had as long as the participant is to speak (a proposal that came in
+            time does not expire at the end of the call), and a participant takes the message's
+            reply-by.
 
     Raises:
         RemoteProtocolError: the peer must not say that now (FIPA00061; G2 and G3 of our policy).
@@ -240,8 +271,11 @@ def receive(
         answerable = message.performative is not Performative.NOT_UNDERSTOOD
         raise RemoteProtocolError(fault, answer=answerable and conversation.role is Role.PARTICIPANT)
     limit = deadline
-    if limit is None:
-        limit = conversation.deadline if conversation.role is Role.INITIATOR else message.reply_by
+    if limit is None and conversation.role is Role.PARTICIPANT:
+        limit = message.reply_by
+    elif limit is None and protocol.awaits(moved.state, Role.PARTICIPANT):
+        resumes = _resumes(conversation, moved)
+        limit = conversation.resume_deadline if resumes else conversation.deadline
     return replace(moved, deadline=None if protocol.is_terminal(moved.state) else limit)
 
 
@@ -249,18 +283,15 @@ def expire(protocol: Protocol, conversation: Conversation, now: datetime) -> Con
     """Move a conversation whose deadline has passed; one whose deadline has not stays as it is."""
     if conversation.deadline is None or now < conversation.deadline or is_over(protocol, conversation):
         return conversation
-    if conversation.resume is not None and protocol.is_terminal(conversation.resume):
-        following = conversation.resume
-    else:
-        following = protocol.deadlines.get(conversation.state, EXPIRED)
-    return replace(conversation, state=following, deadline=None, resume=None)
+    following = protocol.deadlines.get(conversation.state, EXPIRED)
+    return _leave(conversation, _ended_meanwhile(protocol, conversation) or following, deadline=None)
 
 
 def lose(protocol: Protocol, conversation: Conversation) -> Conversation:
-    """End a live conversation whose peer cannot be reached any more."""
+    """End a live conversation whose peer cannot be reached any more, or as it ended before its cancel."""
     if is_over(protocol, conversation):
         return conversation
-    return replace(conversation, state=UNREACHABLE, deadline=None, resume=None)
+    return _leave(conversation, _ended_meanwhile(protocol, conversation) or UNREACHABLE, deadline=None)
 
 
 def is_over(protocol: Protocol, conversation: Conversation) -> bool:
@@ -284,7 +315,9 @@ def _sequence_fault(conversation: Conversation, message: AclMessage) -> str | No
         return f"conversation-id {message.conversation_id!r} is not {conversation.conversation_id!r}"
     if message.sender is not None and message.sender.name != conversation.peer:
         return f"{message.sender} has no part in conversation {conversation.conversation_id!r}"
-    expected = {conversation.awaited, conversation.cancelled_with} - {None}
+    expected = {conversation.awaited} - {None}
+    if conversation.role is Role.INITIATOR and conversation.cancelled_with is not None:
+        expected.add(conversation.cancelled_with)
     # Lenient where in-reply-to is missing: plain SPADE agents and chat clients never set it.
     if message.in_reply_to is not None and expected and message.in_reply_to not in expected:
         return f"in-reply-to {message.in_reply_to!r} answers no message that awaits an answer"
@@ -298,12 +331,18 @@ def _move(protocol: Protocol, conversation: Conversation, sender: Role, message:
         if following is not None:
             return replace(conversation, state=following, last_speaker=sender)
     is_live = not protocol.is_terminal(state) and state != protocol.start
-    if is_live and act is Performative.NOT_UNDERSTOOD and sender is not conversation.last_speaker:
-        ended = conversation.resume is not None and protocol.is_terminal(conversation.resume)
-        state = conversation.resume if ended and conversation.resume else NOT_UNDERSTOOD
-        return replace(conversation, state=state, last_speaker=sender, resume=None)
+    listener = Role.PARTICIPANT if state == CANCELLING else conversation.last_speaker.other
+    if is_live and act is Performative.NOT_UNDERSTOOD and sender is listener:
+        ended = _ended_meanwhile(protocol, conversation)
+        return _leave(conversation, ended or NOT_UNDERSTOOD, last_speaker=sender)
     if is_live and state != CANCELLING and act is Performative.CANCEL and sender is Role.INITIATOR:
-        return replace(conversation, state=CANCELLING, resume=state, last_speaker=sender)
+        return replace(
+            conversation,
+            state=CANCELLING,
+            resume=state,
+            resume_deadline=conversation.deadline,
+            cancelled_with=message.reply_with,
+        )
     if state == CANCELLING and sender is Role.PARTICIPANT:
         return _while_cancelling(protocol, conversation, message)
     raise _OutOfSequenceError(
@@ -314,22 +353,34 @@ def _move(protocol: Protocol, conversation: Conversation, sender: Role, message:
 def _while_cancelling(protocol: Protocol, conversation: Conversation, message: AclMessage) -> Conversation:
     """The participant's answer to the cancel, or an act that was under way when the cancel was sent."""
     act, resume = message.performative, conversation.resume or protocol.start
-    ended = protocol.is_terminal(resume)
     if _answers_cancel(conversation, message):
-        if act is Performative.INFORM:
-            return replace(
-                conversation,
-                state=resume if ended else CANCELLED,
-                last_speaker=Role.PARTICIPANT,
-                resume=None,
-            )
-        return replace(conversation, state=resume, last_speaker=Role.PARTICIPANT, resume=None)
+        done = CANCELLED if act is Performative.INFORM else resume
+        ended = _ended_meanwhile(protocol, conversation)
+        return _leave(conversation, ended or done)
     following = protocol.following(resume, Role.PARTICIPANT, message)
     if following is None:
         raise _OutOfSequenceError(
             f"{act.value} from the participant is out of sequence while {protocol.name} is being cancelled"
         )
-    return replace(conversation, resume=following)
+    return replace(conversation, resume=following, last_speaker=Role.PARTICIPANT)
+
+
+def _ended_meanwhile(protocol: Protocol, conversation: Conversation) -> str | None:
+    """While cancelling: the terminal state that was reached after the cancel, if one was."""
+    resume = conversation.resume
+    return resume if resume is not None and protocol.is_terminal(resume) else None
+
+
+def _leave(conversation: Conversation, state: str, **changes: Any) -> Conversation:
+    """Go to a state and forget the cancel, so that a second copy of its answer is out of sequence."""
+    return replace(
+        conversation, state=state, resume=None, resume_deadline=None, cancelled_with=None, **changes
+    )
+
+
+def _resumes(conversation: Conversation, moved: Conversation) -> bool:
+    """Whether this step is the answer that ended a cancellation."""
+    return conversation.state == CANCELLING and moved.state != CANCELLING
 
 
 def _answers_cancel(conversation: Conversation, message: AclMessage) -> bool:

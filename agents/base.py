@@ -1,0 +1,293 @@
+"""What every agent of ours is: a SPADE agent that converses.
+
+`LocutionAgent` is `spade.agent.Agent` with a mailroom, a delivery and a supervisor. A subclass marks
+its methods with `@on`, `@bids` and `@hears`, and asks others with `request` and `call_for_proposals`.
+Behaviours of plain SPADE run beside that and get every message that no handler wants.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, ClassVar
+
+from spade.agent import Agent
+from spade.behaviour import CyclicBehaviour
+from spade.message import Message
+from spade.presence import PresenceManager
+
+from behaviours.connection import XmppConnection
+from behaviours.conversing import system_now
+from behaviours.delivery import Delivery, DeliveryResult
+from behaviours.events import Connected, Disconnected, Fact, Hook, ignore
+from behaviours.initiating import (
+    REPLY_WITHIN,
+    RESULT_WITHIN,
+    Choose,
+    Contract,
+    Observer,
+    OnNotice,
+    call_for_proposals,
+    request,
+)
+from behaviours.mailroom import Mailroom, Receiving
+from behaviours.outcomes import Outcome
+from behaviours.participating import Handlers
+from behaviours.supervising import Supervisor
+from behaviours.wire import Element, as_spade_stanza
+from ontology.acl import AclMessage, Performative
+from ontology.aid import AgentIdentifier
+from ontology.content import LANGUAGE, AgentAction, Ontology, Predicate
+from ontology.management import MANAGEMENT
+from ontology.tasks import LEARNING
+from resilience.dead_letters import DeadLetters
+from resilience.election import Lock
+from resilience.memory import MemoryDeadLetters, MemoryLock, MemoryRecords
+from resilience.records import Records
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """Where the XMPP server is and whom to believe."""
+
+    host: str
+    port: int = 5222
+    ca_file: Path | None = None
+    """The authority that signed the server's certificate; None trusts the system's."""
+    verify: bool = True
+    """False accepts any certificate: for experiments on one machine only."""
+    auto_register: bool = False
+    """Whether to make the account if there is none, where the server lets one (XEP-0077)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """The collaborators of an agent. Every default keeps everything in memory."""
+
+    hook: Hook = ignore
+    dead_letters: DeadLetters = field(default_factory=MemoryDeadLetters)
+    records: Records = field(default_factory=MemoryRecords)
+    lock: Lock = field(default_factory=MemoryLock)
+    clock: Callable[[], datetime] = system_now
+
+
+class LocutionAgent(Agent):
+    """A SPADE agent that holds FIPA conversations.
+
+    Args:
+        jid: bare JID; with a resource, the session has exactly that one.
+        password: of the account.
+        server: where to log in.
+        ports: collaborators.
+    """
+
+    ontologies: ClassVar[tuple[Ontology, ...]] = (LEARNING, MANAGEMENT)
+    """What this kind of agent understands, in order of preference."""
+
+    def __init__(self, jid: str, password: str, server: Server, ports: Ports | None = None) -> None:
+        super().__init__(jid, password, port=server.port, verify_security=server.verify)
+        # SPADE 4.1.4: agents in one process hand each other the very same mutable object, past all
+        # validation. Not being in the container, we are written to over XMPP by every agent.
+        self.container.unregister(self.jid)
+        self.server = server
+        self.ports = ports or Ports()
+        self.me = AgentIdentifier(name=self.jid.bare)
+        self.stopped_because: str | None = None
+        """Why the agent stopped by itself; None while it runs or when it was asked to."""
+        self.mailroom: Mailroom
+        self.delivery: Delivery
+        self.supervisor = Supervisor(self.me.name, self.add_behaviour, self._give_up, self.emit)
+        self._submitted: set[asyncio.Task[Any]] = set()
+        self._stopping: asyncio.Task[None] | None = None
+
+    # -- for subclasses ----------------------------------------------------------------------
+
+    async def on_ready(self) -> None:
+        """Do what has to be done once the agent is connected and can converse. Override it."""
+
+    async def on_stop(self) -> None:
+        """Do what has to be done before the agent says good-bye. Override it."""
+
+    def may_ask(self, peer: AgentIdentifier) -> bool:
+        """Whether an agent may open a conversation with us: those of our own domain may."""
+        return peer.domain == self.me.domain
+
+    async def request(
+        self,
+        to: AgentIdentifier | str,
+        action: AgentAction,
+        *,
+        reply_within: float = REPLY_WITHIN,
+        result_within: float | None = RESULT_WITHIN,
+        on_notice: OnNotice | None = None,
+    ) -> Outcome:
+        """Ask one agent to do something; see `behaviours.initiating.request`."""
+        return await request(
+            self.mailroom,
+            _identifier(to),
+            self._ontology_with(action),
+            action,
+            reply_within=reply_within,
+            result_within=result_within,
+            on_notice=on_notice,
+        )
+
+    async def call_for_proposals(
+        self,
+        participants: Iterable[AgentIdentifier | str],
+        action: AgentAction,
+        choose: Choose,
+        *,
+        reply_within: float = REPLY_WITHIN,
+        result_within: float | None = RESULT_WITHIN,
+        observer: Observer | None = None,
+    ) -> Contract:
+        """Call for proposals and award; see `behaviours.initiating.call_for_proposals`."""
+        return await call_for_proposals(
+            self.mailroom,
+            [_identifier(each) for each in participants],
+            self._ontology_with(action),
+            action,
+            choose,
+            reply_within=reply_within,
+            result_within=result_within,
+            observer=observer,
+        )
+
+    async def inform(self, to: AgentIdentifier | str, predicate: Predicate) -> DeliveryResult:
+        """Tell an agent something outside any protocol, and learn whether the server took it."""
+        ontology = self._ontology_with(predicate)
+        message = AclMessage(
+            performative=Performative.INFORM,
+            receiver=(_identifier(to),),
+            content=ontology.render(predicate),
+            language=LANGUAGE,
+            ontology=ontology.label,
+        )
+        return await self.delivery.send(message)
+
+    def emit(self, fact: Fact) -> None:
+        """Tell the hook."""
+        self.ports.hook(fact)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a session with the server stands now; `is_alive` only says that nobody stopped us."""
+        return isinstance(self.client, XmppConnection) and self.client.is_online
+
+    # -- life --------------------------------------------------------------------------------
+
+    async def _async_start(self, auto_register: bool = True) -> None:
+        # SPADE 4.1.4: its own start neither verifies certificates, nor takes a host apart from the
+        # domain, nor reconnects, nor sees stanzas without body; so it is replaced as a whole.
+        await self._hook_plugin_before_connection()
+        stanzas: asyncio.Queue[Element] = asyncio.Queue()
+        jid = str(self.jid) if self.jid.resource else f"{self.jid.bare}/{secrets.token_hex(4)}"
+        connection = XmppConnection(
+            jid,
+            self.password,
+            host=self.server.host,
+            port=self.server.port,
+            ca_file=self.server.ca_file,
+            verify=self.server.verify,
+            auto_register=self.server.auto_register and auto_register,
+            on_message=stanzas.put_nowait,
+            on_online=self._came_online,
+            on_offline=self._went_offline,
+            on_fatal=self._give_up,
+        )
+        self.client = connection
+        self.presence = PresenceManager(agent=self, approve_all=False)
+        self.delivery = Delivery(self.me, connection, self.emit)
+        self.mailroom = Mailroom(
+            me=self.me,
+            transport=connection,
+            delivery=self.delivery,
+            handlers=Handlers.of(self),
+            ontologies=self.ontologies,
+            hook=self.emit,
+            dead_letters=self.ports.dead_letters,
+            may_ask=self.may_ask,
+            otherwise=self._offer_to_spade,
+            clock=self.ports.clock,
+        )
+        await connection.open()
+        await self._hook_plugin_after_connection()
+        await self.setup()
+        self._alive.set()
+        for behaviour in self.behaviours:
+            if not behaviour.is_running:
+                behaviour.start()
+        self.supervisor.start(lambda: Receiving(self.mailroom, stanzas), is_vital=True)
+        await self.on_ready()
+
+    async def _async_stop(self) -> None:
+        if self.is_alive() and self.is_connected:
+            await self.on_stop()
+        self.supervisor.close()
+        if hasattr(self, "mailroom"):
+            self.mailroom.close()
+            self.delivery.close()
+        for behaviour in self.behaviours:
+            behaviour.kill()
+        # SPADE 4.1.4: a behaviour that waits for something never notices that it was killed.
+        for task in self._submitted - {asyncio.current_task()}:
+            task.cancel()
+        await asyncio.gather(*self._submitted - {asyncio.current_task()}, return_exceptions=True)
+        if isinstance(self.client, XmppConnection):
+            await self.client.close()
+        if self.web.is_started() and self.web.runner is not None:
+            await self.web.runner.cleanup()
+        self._alive.clear()
+
+    def submit(self, coro: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run a coroutine until it ends or the agent stops."""
+        task = asyncio.get_running_loop().create_task(coro)
+        self._submitted.add(task)
+        task.add_done_callback(self._submitted.discard)
+        return task
+
+    def remove_behaviour(self, behaviour: CyclicBehaviour) -> None:
+        """Forget a behaviour; the supervisor learns of it."""
+        super().remove_behaviour(behaviour)
+        self.supervisor.ended(behaviour)
+
+    def _came_online(self, jid: str) -> None:
+        self.emit(Connected(agent=self.me.name, jid=jid))
+        self.delivery.came_online()
+
+    def _went_offline(self, reason: str) -> None:
+        self.emit(Disconnected(agent=self.me.name, reason=reason))
+
+    def _give_up(self, reason: str) -> None:
+        """Stop for a reason that lies outside: SPADE's `wait_until_finished` then returns."""
+        self.stopped_because = reason
+        self.emit(Disconnected(agent=self.me.name, reason=reason))
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(self.stop())
+
+    def _offer_to_spade(self, stanza: Element) -> bool:
+        """Give a message to the plain SPADE behaviours whose template matches; False if none does."""
+        others = [each for each in self.behaviours if not isinstance(each, Receiving)]
+        if not others:
+            return False
+        message = Message.from_node(as_spade_stanza(stanza, self.client))
+        if not any(behaviour.match(message) for behaviour in others):
+            return False
+        self.dispatch(message)
+        return True
+
+    def _ontology_with(self, term: Any) -> Ontology:
+        for ontology in self.ontologies:
+            if ontology.by_tag.get(term.tag) is type(term):
+                return ontology
+        names = ", ".join(each.label for each in self.ontologies)
+        raise ValueError(f"{type(term).__name__} is a term of none of this agent's ontologies ({names})")
+
+
+def _identifier(agent: AgentIdentifier | str) -> AgentIdentifier:
+    return AgentIdentifier.of(agent) if isinstance(agent, str) else agent

@@ -1,0 +1,1 @@
+"""SPADE behaviours that drive conversations: the wire, the mailroom, delivery, deadlines, supervision."""

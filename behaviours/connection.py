@@ -1,0 +1,298 @@
+"""An agent's session with its XMPP server, and the truth about it.
+
+`Transport` is what the rest of this package needs of it; tests and simulations bring their own.
+`XmppConnection` is SPADE's client with four corrections: it verifies certificates against a given
+authority, it knows whether it is connected, it comes back by itself, and it hands over every message
+stanza, also those that slixmpp would drop for want of a body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import ssl
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from slixmpp import JID
+from slixmpp.exceptions import IqError, IqTimeout
+from slixmpp.xmlstream.xmlstream import NotConnectedError
+from spade.xmpp_client import XMPPClient
+
+from behaviours.wire import MESSAGE, Element
+from resilience.backoff import delay
+
+_log = logging.getLogger(__name__)
+
+START_TIMEOUT = 20.0
+"""Seconds in which the first session must stand. Generous, for servers that throttle logins."""
+
+KEEPALIVE_SECONDS = 5
+"""How often an idle connection is tried: a frozen server is noticed within this and the time below."""
+KEEPALIVE_TIMEOUT = 3
+
+RECONNECT_MOST = 5.0
+"""The longest pause between attempts, in seconds."""
+
+
+class ConnectionFailed(Exception):  # noqa: N818 - it reads as what happened
+    """No session could be had, or it is lost for good; the text says why in one sentence."""
+
+
+class Life(StrEnum):
+    """What a probe says of a peer's session."""
+
+    ALIVE = "alive"
+    GONE = "gone"
+    SILENT = "silent"
+    """No answer in time: gone, frozen, or the way to it is cut."""
+
+
+class Transport(Protocol):
+    """What delivery and conversations need of a connection."""
+
+    @property
+    def is_online(self) -> bool:
+        """Whether stanzas can be handed over now."""
+
+    async def wait_online(self) -> None:
+        """Return once stanzas can be handed over."""
+
+    def hand_over(self, stanza: str) -> None:
+        """Write one stanza.
+
+        Raises:
+            ConnectionFailed: there is no session; nothing was written.
+        """
+
+    async def confirm(self, timeout: float) -> bool:
+        """Whether the server has handled every stanza handed over so far; False if it did not say so."""
+
+    async def probe(self, jid: str, timeout: float) -> Life:
+        """Ask whether the session behind a full JID still answers (XEP-0199)."""
+
+
+class XmppConnection(XMPPClient):
+    """SPADE's XMPP client, made truthful.
+
+    Args:
+        jid: bare or full JID; the server honours the resource where one is given.
+        password: of the account.
+        host: the address to connect to, which need not be the JID's domain.
+        port: of the server.
+        ca_file: authority that signed the server's certificate; None takes the system's.
+        on_message: gets every message stanza, in order.
+        on_online: told when a session stands, with the full JID.
+        on_offline: told when it is gone, with the reason.
+        on_fatal: told when it cannot come back (same full JID elsewhere, password changed).
+        rng: source of jitter.
+    """
+
+    def __init__(
+        self,
+        jid: str,
+        password: str,
+        *,
+        host: str,
+        port: int,
+        ca_file: Path | None,
+        verify: bool = True,
+        auto_register: bool = False,
+        on_message: Callable[[Element], None],
+        on_online: Callable[[str], None],
+        on_offline: Callable[[str], None],
+        on_fatal: Callable[[str], None],
+        rng: Callable[[], float] = random.random,
+    ) -> None:
+        super().__init__(jid, password, verify, auto_register)
+        self._address = (host, port)
+        if verify and ca_file is not None:
+            # Only our own authority: loading it into the default context would trust the system's too.
+            self.ssl_context = ssl.create_default_context(cafile=str(ca_file))
+        self._on_message, self._on_online = on_message, on_online
+        self._on_offline, self._on_fatal = on_offline, on_fatal
+        self._rng = rng
+        self._online = asyncio.Event()
+        self._is_stopping = False
+        self._fatal: str | None = None
+        self._coming_back: asyncio.Task[None] | None = None
+        self._first: asyncio.Future[None] | None = None
+        self._last_error = ""
+        self._answering: set[str] = set()
+        # SPADE 4.1.4: its keepalive notices a frozen server after 84 s; `_keep_alive` takes its place.
+        self["xep_0199"].disable_keepalive()
+        self._keeping_alive: asyncio.Task[None] | None = None
+        for name, handler in (
+            ("session_start", self._started),
+            ("disconnected", self._ended),
+            ("failed_all_auth", self._rejected),
+            ("stream_error", self._stream_failed),
+            ("connection_failed", self._unreached),
+            ("ssl_invalid_chain", self._untrusted),
+        ):
+            self.add_event_handler(name, handler)
+
+    @property
+    def is_online(self) -> bool:
+        """Whether a session stands."""
+        return self._online.is_set()
+
+    async def wait_online(self) -> None:
+        """Return once a session stands."""
+        await self._online.wait()
+
+    async def open(self, timeout: float = START_TIMEOUT) -> None:
+        """Connect and log in.
+
+        Raises:
+            ConnectionFailed: no session came to stand; one sentence says why.
+        """
+        self._first = asyncio.get_running_loop().create_future()
+        self.connect(*self._address)
+        try:
+            await asyncio.wait_for(asyncio.shield(self._first), timeout)
+        except TimeoutError:
+            why = self._last_error or "it did not answer"
+            host, port = self._address
+            self._fatal = f"{self.boundjid.bare}: no session with {host}:{port} within {timeout:g} s: {why}"
+            await self.close()
+            raise ConnectionFailed(self._fatal) from None
+        except ConnectionFailed:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Log out and disconnect; safe to call again."""
+        self._is_stopping = True
+        self._online.clear()
+        if self._first is not None and self._first.done():
+            self._first.cancelled() or self._first.exception()
+        self.cancel_connection_attempt()
+        if self.transport is not None:
+            with contextlib.suppress(TimeoutError, asyncio.CancelledError):
+                await asyncio.wait_for(self.disconnect(wait=0.5), 2)
+        # slixmpp leaves the task that empties its queue running for ever.
+        filters: asyncio.Task[None] | None = self.__dict__.get("_run_out_filters")
+        tasks = [task for task in (self._coming_back, self._keeping_alive, filters) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def hand_over(self, stanza: str) -> None:
+        """Write one stanza; see `Transport.hand_over`."""
+        if not self.is_online:
+            raise ConnectionFailed("there is no session with the server")
+        try:
+            self.send_raw(stanza)
+        except NotConnectedError:
+            raise ConnectionFailed("the connection to the server is lost") from None
+
+    async def confirm(self, timeout: float) -> bool:
+        """Ping the server: it handles one client's stanzas in order (RFC 6120, 10.1)."""
+        return await self._ping(self.boundjid.host, timeout) is Life.ALIVE
+
+    async def probe(self, jid: str, timeout: float) -> Life:
+        """Ping a full JID; see `Transport.probe`.
+
+        A client that does not know XEP-0199 answers like a server without that client. So only
+        a peer that has answered once before is believed to be gone.
+        """
+        life = await self._ping(jid, timeout)
+        if life is Life.ALIVE:
+            self._answering.add(jid)
+        elif jid not in self._answering:
+            return Life.ALIVE
+        elif life is Life.GONE:
+            self._answering.discard(jid)
+        return life
+
+    async def _ping(self, jid: str, timeout: float) -> Life:
+        if not self.is_online:
+            return Life.SILENT
+        try:
+            await self["xep_0199"].send_ping(JID(jid), timeout=timeout)
+        except IqTimeout:
+            return Life.SILENT
+        except IqError:
+            return Life.GONE
+        except NotConnectedError:
+            return Life.SILENT
+        return Life.ALIVE
+
+    def _spawn_event(self, xml: Any) -> None:
+        # slixmpp fires `message` only where there is a body; ours may have none.
+        if xml.tag == MESSAGE:
+            self._on_message(xml)
+        else:
+            super()._spawn_event(xml)
+
+    def reschedule_connection_attempt(self) -> None:
+        """Leave it to `_come_back`: slixmpp waits 3, 9, 21 ... 300 s."""
+        self._current_connection_attempt = None
+
+    def _started(self, _event: object) -> None:
+        self._online.set()
+        self._last_error = ""
+        if self._first is not None and not self._first.done():
+            self._first.set_result(None)
+        if self._keeping_alive is None or self._keeping_alive.done():
+            self._keeping_alive = asyncio.get_running_loop().create_task(self._keep_alive())
+        self._on_online(str(self.boundjid.full))
+
+    def _ended(self, reason: object) -> None:
+        was_online, told = self.is_online, str(reason or "the connection was lost")
+        self._online.clear()
+        self._answering.clear()
+        if was_online and not self._is_stopping:
+            self._on_offline(told)
+        if self._fatal is not None and was_online:
+            self._on_fatal(self._fatal)
+        self._plan_return()
+
+    async def _keep_alive(self) -> None:
+        while self.is_online:
+            await asyncio.sleep(KEEPALIVE_SECONDS)
+            if self.is_online and await self._ping(self.boundjid.host, KEEPALIVE_TIMEOUT) is Life.SILENT:
+                self.disconnect_reason = f"the server has not answered for {KEEPALIVE_TIMEOUT} s"
+                self.abort()
+
+    def _plan_return(self) -> None:
+        idle = self._coming_back is None or self._coming_back.done()
+        if idle and not self._is_stopping and self._fatal is None:
+            self._coming_back = asyncio.get_running_loop().create_task(self._come_back())
+
+    async def _come_back(self) -> None:
+        attempt = 1
+        while not (self.is_online or self._is_stopping or self._fatal):
+            await asyncio.sleep(delay(attempt, self._rng, first=0.5, most=RECONNECT_MOST))
+            attempt += 1
+            if not (self.is_connecting() or self.is_connected()):
+                self.connect(*self._address)
+
+    def _unreached(self, error: object) -> None:
+        self._last_error = str(error) or "the server cannot be reached"
+        self._plan_return()
+
+    def _untrusted(self, error: object) -> None:
+        self._fail(f"{self.boundjid.bare}: the server's certificate is not trusted: {error}")
+        self.abort()
+
+    def _rejected(self, _event: object) -> None:
+        self._fail(f"{self.boundjid.bare}: the server refused the password or knows no such account")
+
+    def _stream_failed(self, error: Any) -> None:
+        condition = error["condition"]
+        self._last_error = f"the server ended the stream: {condition} {error['text'] or ''}".strip()
+        if condition == "conflict":
+            self._fail(f"{self.boundjid.full}: the same full JID has logged in elsewhere (conflict)")
+        elif condition == "host-unknown":
+            self._fail(f"{self.boundjid.bare}: the server does not serve {self.boundjid.host}")
+
+    def _fail(self, text: str) -> None:
+        self._fatal = text
+        if self._first is not None and not self._first.done():
+            self._first.set_exception(ConnectionFailed(text))

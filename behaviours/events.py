@@ -1,0 +1,165 @@
+"""What happened, as frozen facts. Metrics, logs and dashboards are hooks; the code that emits knows none.
+
+A fact's fields are plain values, so that any sink can print or count them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """Something that happened to an agent."""
+
+    agent: str
+    """The bare JID of the agent that it happened to."""
+    is_trouble: ClassVar[bool] = False
+    """Whether an operator wants to know."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connected(Fact):
+    """The agent has a session with its XMPP server."""
+
+    jid: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disconnected(Fact):
+    """The session is gone; the agent tries again unless it is stopping."""
+
+    reason: str
+    is_trouble: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageSent(Fact):
+    """A message was handed to the server."""
+
+    performative: str
+    protocol: str
+    peer: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageReceived(Fact):
+    """A message arrived and was read."""
+
+    performative: str
+    protocol: str
+    peer: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageUndelivered(Fact):
+    """A message could not be handed over, and its sender has been told."""
+
+    performative: str
+    peer: str
+    cause: str
+    text: str
+    is_trouble: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class DuplicateDropped(Fact):
+    """A message arrived a second time."""
+
+    peer: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutOfSequence(Fact):
+    """A message was not the peer's to say then, or belongs to no conversation here."""
+
+    performative: str
+    peer: str
+    text: str
+    is_trouble: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageNotUnderstood(Fact):
+    """A message could not be read or fitted no ontology, protocol or handler here."""
+
+    peer: str
+    cause: str
+    text: str
+    is_trouble: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversationOpened(Fact):
+    """A conversation began."""
+
+    conversation_id: str
+    protocol: str
+    role: str
+    peer: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversationEnded(Fact):
+    """A conversation reached a terminal state."""
+
+    conversation_id: str
+    protocol: str
+    role: str
+    peer: str
+    state: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandlerFailed(Fact):
+    """An agent's own code raised; the peer was answered with failure and the agent goes on."""
+
+    peer: str
+    text: str
+    is_trouble: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class BehaviourRestarted(Fact):
+    """SPADE killed a behaviour after an exception, and it was started anew."""
+
+    behaviour: str
+    attempt: int
+    text: str
+    is_trouble: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class BehaviourGivenUp(Fact):
+    """A behaviour failed too often and stays dead."""
+
+    behaviour: str
+    text: str
+    is_trouble: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaderElected(Fact):
+    """This agent now leads its group."""
+
+    group: str
+    term: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaderDeposed(Fact):
+    """This agent no longer leads its group."""
+
+    group: str
+    term: int
+
+
+Hook = Callable[[Fact], None]
+"""A sink of facts. It must return at once and must not raise."""
+
+
+def ignore(_fact: Fact) -> None:
+    """The hook for those who do not listen."""

@@ -1,0 +1,400 @@
+"""Where an agent's messages come in: read, told apart, and routed by conversation-id in constant time.
+
+One behaviour receives everything (`Receiving`); the `Mailroom` behind it is free of SPADE and of
+sockets. What happens to a message:
+
+1. a bounce goes to `delivery`; what is no ACL message is answered not-understood;
+2. a second copy is dropped;
+3. a message of a known conversation goes to its `Seat`, which holds it against the protocol's table;
+4. a message that opens a protocol is read under its ontology and given to the agent's handler;
+5. an inform outside any protocol goes to the listener for its predicate;
+6. anything else goes to the agent's plain SPADE behaviours, if one of them wants it;
+7. the rest is answered not-understood with the reason, once, and never if it is a not-understood.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+from spade.behaviour import CyclicBehaviour
+
+from behaviours import participating
+from behaviours.complaints import Complaints
+from behaviours.connection import Transport
+from behaviours.conversing import Seat, system_now
+from behaviours.delivery import Delivery
+from behaviours.events import DuplicateDropped, Fact, Hook, MessageReceived
+from behaviours.participating import ABOUT, Handlers
+from behaviours.wire import Bounced, Element, Received, Unreadable, parse
+from ontology.acl import AclMessage, Performative
+from ontology.aid import AgentIdentifier
+from ontology.codecs import to_json
+from ontology.content import AgentAction, Ontology, Reason, Term, split
+from ontology.errors import Cause, ContentError
+from protocols import machine
+from protocols.contract_net import CONTRACT_NET
+from protocols.errors import RemoteProtocolError
+from protocols.machine import Protocol, Role
+from protocols.registry import PROTOCOLS
+from protocols.request import REQUEST
+from resilience.dead_letters import ORIGINAL_LIMIT, DeadLetter, DeadLetters
+
+LINGER = 30.0
+"""Seconds that an ended conversation is kept, so that what comes late is told from what is unknown."""
+
+REMEMBERED = 20_000
+"""Messages that are remembered to drop second copies."""
+
+Key = tuple[str, str, Role]
+
+_OPENING_WITHOUT_PROTOCOL = {Performative.REQUEST: REQUEST, Performative.CFP: CONTRACT_NET}
+"""How acts are taken that name no protocol, as chat clients and many plain agents write them."""
+
+_ANSWERS = frozenset(
+    {
+        Performative.AGREE,
+        Performative.REFUSE,
+        Performative.PROPOSE,
+        Performative.INFORM,
+        Performative.FAILURE,
+        Performative.NOT_UNDERSTOOD,
+    }
+)
+"""Acts of participants: out of sequence they are counted and dropped, as G3 of our policy says."""
+
+MayAsk = Callable[[AgentIdentifier], bool]
+
+
+class Mailroom:
+    """The incoming side of one agent, and the hub of its conversations.
+
+    Args:
+        me: who we are.
+        transport: the connection.
+        delivery: the outgoing side.
+        handlers: what the agent can do.
+        ontologies: what it understands, in order of preference.
+        hook: sink of facts.
+        dead_letters: where the unreadable and undeliverable is kept.
+        may_ask: says whether an agent may open a conversation with us; others are refused.
+        otherwise: offered what nobody here wants; says whether somebody took it.
+        clock: the wall clock, aware.
+    """
+
+    def __init__(
+        self,
+        *,
+        me: AgentIdentifier,
+        transport: Transport,
+        delivery: Delivery,
+        handlers: Handlers,
+        ontologies: Iterable[Ontology],
+        hook: Hook,
+        dead_letters: DeadLetters,
+        may_ask: MayAsk,
+        otherwise: Callable[[Element], bool] = lambda _stanza: False,
+        clock: Callable[[], datetime] = system_now,
+    ) -> None:
+        self.me = me
+        self.transport = transport
+        self._delivery, self._handlers, self._hook = delivery, handlers, hook
+        self._ontologies = tuple(ontologies)
+        self._dead_letters, self._may_ask, self._otherwise = dead_letters, may_ask, otherwise
+        self._clock = clock
+        self._seats: dict[Key, Seat] = {}
+        self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._complaints = Complaints(me.name, hook, self._answer)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
+
+    # -- what seats and drivers need ---------------------------------------------------------
+
+    def now(self) -> datetime:
+        """The present, aware."""
+        return self._clock()
+
+    def emit(self, fact: Fact) -> None:
+        """Tell the hook."""
+        self._hook(fact)
+
+    def post(self, message: AclMessage, to: AgentIdentifier, on_lost: Callable[[Reason], None]) -> None:
+        """Send without waiting; what is lost becomes a dead letter, and `on_lost` is told."""
+
+        def lost(reason: Reason) -> None:
+            self._bury(to.name, to_json(message), reason.cause, reason.text, is_inbound=False)
+            on_lost(reason)
+
+        self._delivery.post(message.model_copy(update={"sender": self.me, "receiver": (to,)}), to, lost)
+
+    def open(self, protocol: Protocol, message: AclMessage, peer: AgentIdentifier) -> Seat:
+        """Start a conversation as its initiator and send its first message."""
+        conversation = machine.start(protocol, Role.INITIATOR, message, peer.name, self.now())
+        seat = Seat(self, protocol, conversation, peer)
+        self._seats[conversation.conversation_id, peer.name, Role.INITIATOR] = seat
+        seat.opened(message)
+        return seat
+
+    def forget(self, seat: Seat) -> None:
+        """Keep an ended conversation for `LINGER` seconds, then drop it."""
+        key = (seat.conversation.conversation_id, seat.conversation.peer, seat.conversation.role)
+        if key not in self._timers:
+            self._timers[key] = asyncio.get_running_loop().call_later(LINGER, self._drop, key)
+
+    def keep(self, task: asyncio.Task[None]) -> None:
+        """Hold on to a background task until it is done."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def ontology_of(self, message: AclMessage) -> Ontology:
+        """The ontology that a message's content is to be read with.
+
+        Without an ontology parameter it is the first of ours that has the content's term.
+
+        Raises:
+            ContentError: we speak no such ontology, language or term.
+        """
+        if message.language is not None and message.language.lower() != "json":
+            raise ContentError(
+                Cause.UNSUPPORTED_VALUE, f"language {message.language!r}: only json is read here", "language"
+            )
+        label = message.ontology
+        known = ", ".join(each.label for each in self._ontologies)
+        if label is not None:
+            for each in self._ontologies:
+                if each.speaks(label):
+                    return each
+            raise ContentError(
+                Cause.UNSUPPORTED_VALUE,
+                f"ontology {label[:80]!r} is not spoken here; {known} are",
+                "ontology",
+            )
+        tag, _arguments = split(message.content)
+        for each in self._ontologies:
+            if tag in each.by_tag:
+                return each
+        raise ContentError(
+            Cause.UNSUPPORTED_ACT, f"no ontology here ({known}) has a term {tag[:80]!r}", tag[:80]
+        )
+
+    def conversations(self) -> list[machine.Conversation]:
+        """The conversations that are not over, oldest first."""
+        live = (seat.conversation for seat in self._seats.values() if not seat.is_over)
+        return sorted(live, key=lambda each: each.opened)
+
+    def close(self) -> None:
+        """End all work without a word to anyone."""
+        for task in self._tasks:
+            task.cancel()
+        for timer in self._timers.values():
+            timer.cancel()
+        for seat in self._seats.values():
+            seat.release()
+
+    # -- what comes in -----------------------------------------------------------------------
+
+    def take(self, stanza: Element) -> None:
+        """Handle one message stanza. Returns at once; never raises for what a peer wrote."""
+        incoming = parse(stanza)
+        match incoming:
+            case None:
+                return
+            case Bounced():
+                self._delivery.bounced(incoming)
+            case Unreadable() if not self._otherwise(stanza):
+                error = incoming.error
+                self._bury(incoming.sender.name, incoming.body, error.cause, error.text, is_inbound=True)
+                self._complaints.unreadable(incoming)
+            case Received():
+                self._take_message(incoming, stanza)
+
+    def _take_message(self, received: Received, stanza: Element) -> None:
+        message = received.message
+        peer = message.sender or AgentIdentifier(name="nobody")
+        if received.stanza_id and self._is_second(peer.jid, received.stanza_id):
+            self.emit(DuplicateDropped(agent=self.me.name, peer=peer.name))
+            return
+        self.emit(
+            MessageReceived(
+                agent=self.me.name,
+                performative=message.performative.value,
+                protocol=message.protocol or "",
+                peer=peer.name,
+            )
+        )
+        about = message.user_parameters.get(ABOUT)
+        if about is not None and message.protocol is None:
+            self._take_notice(message, peer, about)
+        elif seat := self._seat_for(message, peer):
+            self._take_step(seat, message)
+        else:
+            self._take_first(received, message, peer, stanza)
+
+    def _seat_for(self, message: AclMessage, peer: AgentIdentifier) -> Seat | None:
+        if message.conversation_id is None:
+            return None
+        seats = [
+            seat
+            for role in (Role.INITIATOR, Role.PARTICIPANT)
+            if (seat := self._seats.get((message.conversation_id, peer.name, role))) is not None
+        ]
+        if len(seats) == 2:  # we speak with ourselves: the one whose turn it is to listen
+            for seat in seats:
+                if seat.accepts(message):
+                    return seat
+        return seats[0] if seats else None
+
+    def _take_step(self, seat: Seat, message: AclMessage) -> None:
+        try:
+            seat.receive(message)
+        except RemoteProtocolError as error:
+            self._complaints.out_of_sequence(message, seat.peer, error.text)
+            if error.answer and not seat.has_complained:
+                seat.has_complained = True
+                self._complaints.not_understood(message, seat.peer, Cause.UNEXPECTED_ACT, error.text)
+
+    def _take_notice(self, message: AclMessage, peer: AgentIdentifier, about: str) -> None:
+        seat = self._seats.get((about, peer.name, Role.INITIATOR))
+        if seat is None:
+            return  # the conversation is over: its notices are of no use any more
+        try:
+            seat.tell(self.ontology_of(message).parse(message.content))
+        except ContentError as error:
+            self._complaints.not_understood(message, peer, error.cause, error.text, error.about)
+
+    def _take_first(
+        self, received: Received, message: AclMessage, peer: AgentIdentifier, stanza: Element
+    ) -> None:
+        """A message that belongs to no conversation here."""
+        act, name = message.performative, message.protocol
+        protocol = PROTOCOLS.get(name) if name is not None else _OPENING_WITHOUT_PROTOCOL.get(act)
+        if protocol is not None and protocol.opens_with(act):
+            self._serve(received, message, peer, protocol, stanza)
+        elif (act is Performative.INFORM and name is None and self._hear(message, peer)) or self._otherwise(
+            stanza
+        ):
+            return
+        elif name is not None and protocol is None:
+            known = ", ".join(PROTOCOLS)
+            self._complaints.not_understood(
+                message,
+                peer,
+                Cause.UNSUPPORTED_VALUE,
+                f"protocol {name[:80]!r} is not spoken here; {known} are",
+                "protocol",
+            )
+        elif act is Performative.PROPOSE and protocol is CONTRACT_NET:
+            self._complaints.reject_late(message, peer)
+        elif act in _ANSWERS and (name is not None or message.in_reply_to is not None):
+            self._complaints.out_of_sequence(message, peer, f"{act.value} belongs to no conversation here")
+        else:
+            text = f"{act.value} opens no conversation here"
+            self._complaints.out_of_sequence(message, peer, text)
+            self._complaints.not_understood(message, peer, Cause.UNEXPECTED_ACT, text, act.value)
+
+    def _serve(
+        self,
+        received: Received,
+        message: AclMessage,
+        peer: AgentIdentifier,
+        protocol: Protocol,
+        stanza: Element,
+    ) -> None:
+        """Open a conversation as its participant, if there is something to answer it with."""
+        try:
+            ontology = self.ontology_of(message)
+            action = ontology.parse(message.content)
+        except ContentError as error:
+            if not self._otherwise(stanza):
+                self._complaints.not_understood(message, peer, error.cause, error.text, error.about)
+            return
+        if not self._may_ask(peer):
+            text = f"{peer} may not ask {self.me.local_name} for anything: it is of another domain"
+            self._complaints.refuse(message, peer, Cause.UNAUTHORISED, text)
+            return
+        if received.is_stored and message.reply_by is not None and message.reply_by < self.now():
+            self._complaints.refuse(
+                message, peer, Cause.LATE, "the message was stored until after its reply-by"
+            )
+            return
+        is_call = message.performative is Performative.CFP
+        handlers = self._handlers.bids if is_call else self._handlers.on
+        if type(action) not in handlers or (is_call and type(action) not in self._handlers.on):
+            if self._otherwise(stanza):
+                return
+            text = self._incapable(action, is_call=is_call)
+            self._complaints.refuse(message, peer, Cause.UNSUPPORTED_FUNCTION, text)
+            return
+        seat_key = message.conversation_id or f"unnamed-{uuid.uuid4().hex}"
+        named = message.model_copy(update={"conversation_id": seat_key})
+        conversation = machine.start(protocol, Role.PARTICIPANT, named, peer.name, self.now())
+        seat = Seat(self, protocol, conversation, peer)
+        self._seats[seat_key, peer.name, Role.PARTICIPANT] = seat
+        work = participating.serve(self, seat, message, action, ontology, self._handlers)
+        self.keep(asyncio.get_running_loop().create_task(work))
+
+    def _incapable(self, action: Term, *, is_call: bool) -> str:
+        known = self._handlers.bids if is_call else self._handlers.on
+        can = ", ".join(sorted(term.tag for term in known)) or "nothing"
+        what = "takes calls for" if is_call else "does"
+        kind = "an action" if isinstance(action, AgentAction) else "a statement, not an action"
+        return f"{action.tag} is {kind} that {self.me.local_name} does not do; it {what} {can}"
+
+    def _hear(self, message: AclMessage, peer: AgentIdentifier) -> bool:
+        try:
+            term = self.ontology_of(message).parse(message.content)
+        except ContentError:
+            return False
+        listener = self._handlers.hears.get(type(term))
+        if listener is not None:
+            listener(term, peer)
+        return listener is not None
+
+    def _answer(self, message: AclMessage, peer: AgentIdentifier) -> None:
+        """Send what nobody here waits for; if it is lost, that is a fact and a dead letter already."""
+        self.post(message, peer, lambda _reason: None)
+
+    def _bury(self, peer: str, original: str, cause: str, text: str, *, is_inbound: bool) -> None:
+        self._dead_letters.add(
+            DeadLetter(
+                agent=self.me.name,
+                peer=peer,
+                is_inbound=is_inbound,
+                cause=str(cause),
+                text=text,
+                original=original[:ORIGINAL_LIMIT],
+                when=self.now(),
+            )
+        )
+
+    def _is_second(self, sender: str, stanza_id: str) -> bool:
+        key = (sender, stanza_id)
+        if key in self._seen:
+            return True
+        self._seen[key] = None
+        if len(self._seen) > REMEMBERED:
+            self._seen.popitem(last=False)
+        return False
+
+    def _drop(self, key: Key) -> None:
+        self._timers.pop(key, None)
+        self._seats.pop(key, None)
+
+
+class Receiving(CyclicBehaviour):
+    """The one receiving behaviour of an agent: it passes on every stanza, in order, to the mailroom."""
+
+    def __init__(self, mailroom: Mailroom, stanzas: asyncio.Queue[Element]) -> None:
+        super().__init__()
+        self._mailroom, self._stanzas = mailroom, stanzas
+
+    def match(self, _message: object) -> bool:
+        """Take nothing from SPADE's own dispatch: stanzas come straight from the connection."""
+        return False
+
+    async def run(self) -> None:
+        """Wait for the next stanza and handle it."""
+        self._mailroom.take(await self._stanzas.get())

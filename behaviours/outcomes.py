@@ -1,0 +1,98 @@
+"""How a conversation can end, as values: none of these is an exception, and none can be overlooked.
+
+A handler answers with a term of the ontology, `Refuse` or `Fail`. An initiator gets an `Outcome`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ontology.acl import AclMessage
+from ontology.content import Reason, Term
+from ontology.errors import Cause
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """A handler's answer: I will not do it."""
+
+    cause: Cause | str
+    text: str
+    about: str | None = None
+
+    def reason(self) -> Reason:
+        """The content of the refuse."""
+        return Reason(cause=str(self.cause), text=self.text, about=self.about)
+
+
+@dataclass(frozen=True)
+class Fail:
+    """A handler's answer: I tried, and it did not work."""
+
+    cause: Cause | str
+    text: str
+    about: str | None = None
+
+    def reason(self) -> Reason:
+        """The content of the failure."""
+        return Reason(cause=str(self.cause), text=self.text, about=self.about)
+
+
+Answer = Term | Refuse | Fail
+"""What a handler returns; `ontology.content.Done` where there is no result to tell."""
+
+
+@dataclass(frozen=True)
+class Succeeded:
+    """The participant informed us of the result."""
+
+    result: Term
+    message: AclMessage
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The participant will not do it."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The participant tried in vain, could not be reached, or vanished; the cause tells which."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class NotUnderstood:
+    """The participant could not make sense of what we said."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class Expired:
+    """No answer came in time."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """We took it back, and the participant confirmed."""
+
+
+Outcome = Succeeded | Refused | Failed | NotUnderstood | Expired | Cancelled
+"""What became of a request or of an award."""
+
+
+def sentence(outcome: Outcome) -> str:
+    """The outcome in one sentence, for people."""
+    match outcome:
+        case Succeeded(result=result):
+            return f"done: {result.tag}"
+        case Cancelled():
+            return "cancelled"
+        case Refused(reason) | Failed(reason) | NotUnderstood(reason) | Expired(reason):
+            return reason.text

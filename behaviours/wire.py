@@ -1,0 +1,216 @@
+"""ACL messages as XMPP stanzas: the only code that knows stanzas. Rendered and read directly.
+
+The form is the one that SPADE 4 writes, so that plain SPADE agents and ours understand each other: the
+content is the body, the parameters are fields of a data form (XEP-0004) titled ``spade:x:metadata``.
+A client without forms may write the whole message as JSON into the body (`ontology.codecs`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+from xml.sax.saxutils import escape, quoteattr
+
+from ontology.acl import AclMessage
+from ontology.aid import AgentIdentifier
+from ontology.codecs import TEXT_PARAMETERS, build, from_json, read_agent, read_time, write_time
+from ontology.errors import Cause, MessageError
+
+FORM_TITLE = "spade:x:metadata"
+CLIENT = "{jabber:client}"
+DATA = "{jabber:x:data}"
+STANZAS = "{urn:ietf:params:xml:ns:xmpp-stanzas}"
+MESSAGE = CLIENT + "message"
+
+_ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_USER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_READ_BY_NAME = {*TEXT_PARAMETERS, "performative", "reply-by", "reply-to", "_thread_node"}
+
+
+class Element(Protocol):
+    """The part of xml.etree's Element that is read here."""
+
+    tag: str
+    text: str | None
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """An attribute."""
+
+    def find(self, path: str) -> Any:
+        """The first child at a path."""
+
+    def findall(self, path: str) -> Any:
+        """All children at a path."""
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Received:
+    """An ACL message as it arrived."""
+
+    message: AclMessage
+    stanza_id: str
+    is_stored: bool
+    """Whether the server kept it for a while before it was delivered (XEP-0203)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounced:
+    """The server or the peer's client returned a stanza of ours (RFC 6120, 8.3)."""
+
+    stanza_id: str
+    peer: str
+    condition: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unreadable:
+    """A message that is no ACL message."""
+
+    sender: AgentIdentifier
+    stanza_id: str
+    body: str
+    error: MessageError
+
+
+Incoming = Received | Bounced | Unreadable
+
+
+def render(message: AclMessage, to: str, stanza_id: str) -> str:
+    """Write a message as one stanza. There is no `from`: the server stamps it.
+
+    Args:
+        message: what to say.
+        to: the JID of the one receiver that this copy is for.
+        stanza_id: the id that a bounce will carry.
+
+    Raises:
+        ValueError: a text holds a character that XML cannot carry.
+    """
+    fields = [("performative", message.performative.value)]
+    for name, attribute in TEXT_PARAMETERS.items():
+        value = getattr(message, attribute)
+        if value is not None:
+            fields.append((name, value))
+    if message.reply_by is not None:
+        fields.append(("reply-by", write_time(message.reply_by)))
+    if message.reply_to:
+        fields.append(("reply-to", " ".join(agent.jid for agent in message.reply_to)))
+    fields.extend(message.user_parameters.items())
+    if message.conversation_id is not None:
+        # SPADE 4.1.4: the thread travels as a field of the form, and templates match on it.
+        fields.append(("_thread_node", message.conversation_id))
+    form = "".join(
+        f'<field var={quoteattr(name)} type="text-single"><value>{escape(value)}</value></field>'
+        for name, value in fields
+    )
+    # SPADE 4.1.4: a message without body never reaches a plain agent, so no content is one blank.
+    text = (
+        f'<message type="chat" to={quoteattr(to)} id={quoteattr(stanza_id)}>'
+        f"<body>{escape(message.content or ' ')}</body>"
+        f'<x xmlns="jabber:x:data" type="form"><title>{FORM_TITLE}</title>{form}</x></message>'
+    )
+    illegal = _ILLEGAL.search(text)
+    if illegal:
+        raise ValueError(
+            f"the message holds the character U+{ord(illegal.group()):04X}, which XML cannot carry; "
+            "write it as an escape, e.g. \\u0000 in JSON"
+        )
+    return text
+
+
+def parse(stanza: Element) -> Incoming | None:
+    """Read a `message` stanza; None where it says nothing (a receipt, a chat state).
+
+    The sender is the `from` that the server stamped, whatever the fields claim.
+    """
+    sender = AgentIdentifier.of(stanza.get("from", "") or "nobody")
+    stanza_id = stanza.get("id") or ""
+    if stanza.get("type") == "error":
+        return _bounce(stanza, sender, stanza_id)
+    body = stanza.find(CLIENT + "body")
+    text = (body.text or "") if body is not None else ""
+    form = _form(stanza)
+    if form is None and body is None:
+        return None
+    try:
+        message = _from_body(text, sender) if form is None else _from_form(form, text, sender, stanza)
+    except MessageError as error:
+        return Unreadable(sender=sender, stanza_id=stanza_id, body=text, error=error)
+    is_stored = stanza.find("{urn:xmpp:delay}delay") is not None
+    return Received(message=message, stanza_id=stanza_id, is_stored=is_stored)
+
+
+def as_spade_stanza(stanza: Element, client: Any) -> Any:
+    """Wrap an element in the stanza class that `spade.message.Message.from_node` wants."""
+    return client.Message(xml=stanza)
+
+
+def _form(stanza: Element) -> dict[str, str] | None:
+    for form in stanza.findall(DATA + "x"):
+        title = form.find(DATA + "title")
+        if title is not None and title.text == FORM_TITLE:
+            fields = {}
+            for each in form.findall(DATA + "field"):
+                value = each.find(DATA + "value")
+                if value is not None and each.get("var"):
+                    fields[str(each.get("var"))] = value.text or ""
+            return fields
+    return None
+
+
+def _from_body(text: str, sender: AgentIdentifier) -> AclMessage:
+    if not (text.lstrip().startswith("{") and '"performative"' in text):
+        raise MessageError(
+            Cause.MISSING_PARAMETER,
+            'this agent speaks FIPA ACL; write e.g. {"performative": "request", "content": {...}}',
+            "performative",
+        )
+    return from_json(text).model_copy(update={"sender": sender})
+
+
+def _from_form(form: dict[str, str], text: str, sender: AgentIdentifier, stanza: Element) -> AclMessage:
+    fields: dict[str, Any] = {
+        attribute: form[name] for name, attribute in TEXT_PARAMETERS.items() if form.get(name)
+    }
+    if "conversation_id" not in fields:
+        # SPADE users and chat clients speak of threads; a thread is a conversation.
+        thread = stanza.find(CLIENT + "thread")
+        named = form.get("_thread_node") or (thread.text if thread is not None else None)
+        if named:
+            fields["conversation_id"] = named
+    if form.get("reply-by"):
+        fields["reply_by"] = read_time(form["reply-by"])
+    if form.get("reply-to"):
+        fields["reply_to"] = tuple(read_agent("reply-to", jid) for jid in form["reply-to"].split())
+    to = stanza.get("to")
+    user = {}
+    for name, value in form.items():
+        if name not in _READ_BY_NAME and _USER_NAME.fullmatch(name):
+            # SPADE lets users name metadata as they like; FIPA00061 wants X- in front.
+            user[name if name.startswith("X-") else f"X-{name}"] = value
+    return build(
+        form.get("performative"),
+        {
+            **fields,
+            "sender": sender,
+            "receiver": (AgentIdentifier.of(to),) if to else (),
+            "content": text if text.strip() else None,
+            "user_parameters": user,
+        },
+    )
+
+
+def _bounce(stanza: Element, sender: AgentIdentifier, stanza_id: str) -> Bounced:
+    error = stanza.find(CLIENT + "error")
+    condition, text = "undefined-condition", ""
+    for child in error if error is not None else ():
+        if child.tag == STANZAS + "text":
+            text = child.text or ""
+        elif child.tag.startswith(STANZAS):
+            condition = child.tag.removeprefix(STANZAS)
+    return Bounced(stanza_id=stanza_id, peer=sender.name, condition=condition, text=text)

@@ -1,0 +1,1 @@
+"""Surviving failure: policies as pure code, ports, and one file for each service that binds them."""

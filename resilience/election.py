@@ -1,0 +1,99 @@
+"""Who leads a group: the table of a candidate's life, and the lock that decides.
+
+A candidate is a follower until the lock is free, a candidate while it reaches for it, and the leader
+while it holds it. Each leadership has a term, a number that only grows: the fencing token that lets
+others refuse the orders of a leader of the past.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Protocol
+
+
+class Standing(StrEnum):
+    """What a member of a group is at present."""
+
+    FOLLOWER = "follower"
+    CANDIDATE = "candidate"
+    LEADER = "leader"
+
+
+class Event(StrEnum):
+    """What can happen to it."""
+
+    LOCK_FREE = "lock-free"
+    ACQUIRED = "acquired"
+    BEATEN = "beaten"
+    """Somebody else was quicker."""
+    LOST = "lost"
+    """The lock is not ours any more, or nobody can say that it is."""
+    RESIGNED = "resigned"
+
+
+TABLE: Mapping[tuple[Standing, Event], Standing] = {
+    (Standing.FOLLOWER, Event.LOCK_FREE): Standing.CANDIDATE,
+    (Standing.FOLLOWER, Event.BEATEN): Standing.FOLLOWER,
+    (Standing.FOLLOWER, Event.LOST): Standing.FOLLOWER,
+    (Standing.FOLLOWER, Event.RESIGNED): Standing.FOLLOWER,
+    (Standing.CANDIDATE, Event.ACQUIRED): Standing.LEADER,
+    (Standing.CANDIDATE, Event.BEATEN): Standing.FOLLOWER,
+    (Standing.CANDIDATE, Event.LOST): Standing.FOLLOWER,
+    (Standing.CANDIDATE, Event.RESIGNED): Standing.FOLLOWER,
+    (Standing.LEADER, Event.LOST): Standing.FOLLOWER,
+    (Standing.LEADER, Event.RESIGNED): Standing.FOLLOWER,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidacy:
+    """One member's part in the election of its group."""
+
+    group: str
+    standing: Standing = Standing.FOLLOWER
+    term: int = 0
+    """The term of our present or latest leadership."""
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether we lead."""
+        return self.standing is Standing.LEADER
+
+
+def advance(candidacy: Candidacy, event: Event, term: int | None = None) -> Candidacy:
+    """Move a candidacy.
+
+    Args:
+        candidacy: where it stands.
+        event: what happened.
+        term: with `Event.ACQUIRED`, the term that the lock gave.
+
+    Raises:
+        ValueError: the event cannot happen to this standing, or the term does not grow.
+    """
+    following = TABLE.get((candidacy.standing, event))
+    if following is None:
+        raise ValueError(f"{event.value} cannot happen to a {candidacy.standing.value}")
+    if event is Event.ACQUIRED:
+        if term is None or term <= candidacy.term:
+            raise ValueError(f"term {term} is not above {candidacy.term}: the lock has gone back in time")
+        return replace(candidacy, standing=following, term=term)
+    return replace(candidacy, standing=following)
+
+
+class Lock(Protocol):
+    """What decides: at most one candidate of a group holds it, and each time under a higher term."""
+
+    async def acquire(self, group: str, candidate: str) -> int | None:
+        """Try to take the lock at once: the term, or None where somebody else has it."""
+
+    async def wait_free(self, group: str) -> None:
+        """Return once the lock may be free."""
+
+    async def wait_lost(self, group: str, term: int) -> None:
+        """Return once the lock of that term is not held any more."""
+
+    async def release(self, group: str, term: int) -> None:
+        """Give up the lock of that term; one that is not held any more is no error."""

@@ -1,0 +1,22 @@
+"""Small durable records by name: what an agent must still know after a restart.
+
+The directory keeps its registrations here. A record is text; whoever writes it says what is in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+
+class Records(Protocol):
+    """A mapping from ``(collection, key)`` to text. Each call is atomic and durable when it returns."""
+
+    def put(self, collection: str, key: str, text: str) -> None:
+        """Write or replace a record."""
+
+    def remove(self, collection: str, key: str) -> None:
+        """Remove a record; one that is not there is no error."""
+
+    def all(self, collection: str) -> Mapping[str, str]:
+        """Return every record of a collection, ordered by key."""

@@ -1,0 +1,1 @@
+"""Running a society: configuration, wiring, the embedded server, the command line."""
