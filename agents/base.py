@@ -213,6 +213,7 @@ class LocutionAgent(Agent):
             dead_letters=self.ports.dead_letters,
             may_ask=self.may_ask,
             otherwise=self._offer_to_spade,
+            trace=self._trace,
             clock=self.ports.clock,
         )
         await connection.open()
@@ -280,6 +281,21 @@ class LocutionAgent(Agent):
             return False
         self.dispatch(message)
         return True
+
+    def _trace(self, message: AclMessage, peer: AgentIdentifier) -> None:
+        """Show a message on SPADE's dashboard, where it runs."""
+        if not self.web.is_started():
+            return
+        is_ours = message.sender is not None and message.sender.is_same_agent(self.me)
+        shown = Message(
+            to=peer.jid if is_ours else self.me.name,
+            sender=self.me.name if is_ours else peer.jid,
+            body=message.content or "",
+            thread=message.conversation_id,
+            metadata={"performative": message.performative.value, "protocol": message.protocol or ""},
+        )
+        shown.sent = is_ours
+        self.traces.append(shown, category=f"{message.protocol or 'no protocol'}")
 
     def _ontology_with(self, term: Any) -> Ontology:
         for ontology in self.ontologies:

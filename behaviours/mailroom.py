@@ -68,6 +68,8 @@ _ANSWERS = frozenset(
 
 MayAsk = Callable[[AgentIdentifier], bool]
 
+Trace = Callable[[AclMessage, AgentIdentifier], None]
+
 
 class Mailroom:
     """The incoming side of one agent, and the hub of its conversations.
@@ -82,6 +84,7 @@ class Mailroom:
         dead_letters: where the unreadable and undeliverable is kept.
         may_ask: says whether an agent may open a conversation with us; others are refused.
         otherwise: offered what nobody here wants; says whether somebody took it.
+        trace: shown every message that is sent or was read, and who is at the other end.
         clock: the wall clock, aware.
     """
 
@@ -97,6 +100,7 @@ class Mailroom:
         dead_letters: DeadLetters,
         may_ask: MayAsk,
         otherwise: Callable[[Element], bool] = lambda _stanza: False,
+        trace: Trace = lambda _message, _peer: None,
         clock: Callable[[], datetime] = system_now,
     ) -> None:
         self.me = me
@@ -104,7 +108,7 @@ class Mailroom:
         self._delivery, self._handlers, self._hook = delivery, handlers, hook
         self._ontologies = tuple(ontologies)
         self._dead_letters, self._may_ask, self._otherwise = dead_letters, may_ask, otherwise
-        self._clock = clock
+        self._clock, self._trace = clock, trace
         self._seats: dict[Key, Seat] = {}
         self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._complaints = Complaints(me.name, hook, self._answer)
@@ -128,7 +132,9 @@ class Mailroom:
             self._bury(to.name, to_json(message), reason.cause, reason.text, is_inbound=False)
             on_lost(reason)
 
-        self._delivery.post(message.model_copy(update={"sender": self.me, "receiver": (to,)}), to, lost)
+        message = message.model_copy(update={"sender": self.me, "receiver": (to,)})
+        self._delivery.post(message, to, lost)
+        self._trace(message, to)
 
     def open(self, protocol: Protocol, message: AclMessage, peer: AgentIdentifier) -> Seat:
         """Start a conversation as its initiator and send its first message."""
@@ -225,6 +231,7 @@ class Mailroom:
                 peer=peer.name,
             )
         )
+        self._trace(message, peer)
         about = message.user_parameters.get(ABOUT)
         if about is not None and message.protocol is None:
             self._take_notice(message, peer, about)

@@ -62,6 +62,10 @@ class Modify(AgentAction):
     description: DfAgentDescription
 
 
+DEFAULT_RESULTS = 1000
+"""Descriptions that a search returns at most, where it does not say how many."""
+
+
 class Search(AgentAction):
     """Find the descriptions that a template matches."""
 

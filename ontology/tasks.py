@@ -131,7 +131,7 @@ class Predictions(Predicate):
 
     model: str
     """The label of the version that answered."""
-    values: tuple[float | str, ...]
+    values: tuple[int | float | str, ...]
     """The class label as it stood in the data, or the predicted number."""
     confidence: tuple[float, ...] = ()
     """The probability of the predicted class; empty for regression."""

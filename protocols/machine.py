@@ -148,19 +148,20 @@ class Conversation:
             version = record.pop("v", None)
             if version != 1:
                 raise ValueError(f"this conversation was written in form {version}, and form 1 is read here")
-            for name in _TIMES:
+            record["opened"] = datetime.fromisoformat(record["opened"])
+            for name in ("deadline", "resume_deadline"):
                 moment = record.get(name)
                 record[name] = datetime.fromisoformat(moment) if moment is not None else None
             for name in ("role", "last_speaker"):
                 record[name] = Role(record[name])
-            for name in ("protocol", "conversation_id", "peer", "state", "awaited", "resume", "cancelled_with"):
-                if not isinstance(record.get(name, ""), str | None):
-                    raise TypeError(name)
-            if record["opened"] is None or None in {record["protocol"], record["state"]}:
-                raise TypeError("opened")
-            return cls(**record)
+            read = cls(**record)
         except (AttributeError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"this is no conversation that was written down: {text[:60]!r}") from error
+        if not all(
+            isinstance(each, str) for each in (read.protocol, read.conversation_id, read.peer, read.state)
+        ):
+            raise ValueError(f"this conversation was written down with a wrong value: {text[:60]!r}")
+        return read
 
 
 _TIMES = ("opened", "deadline", "resume_deadline")

@@ -1,0 +1,240 @@
+"""Takes orders and has them done: a client asks for a model, the learners compete for the work.
+
+A train request is answered by a contract net among the learners that the directory names. The award
+goes to the bid that promises to be done first; if the winner fails or vanishes, the task is called
+again among the others. Predictions and evaluations go to a learner that has the model.
+
+Several coordinators may stand by: they elect a leader, and only the leader is in the directory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from agents.base import Ports, Server
+from agents.registered import RegisteredAgent
+from behaviours.initiating import Contract, Observer, Proposal
+from behaviours.leading import Leading
+from behaviours.outcomes import Answer, Expired, Fail, Failed, Outcome, Refuse, Succeeded, sentence
+from behaviours.participating import Participation, on
+from ontology.content import AgentAction, Predicate, Term
+from ontology.errors import Cause
+from ontology.management import ServiceDescription
+from ontology.tasks import (
+    Awarded,
+    AwardLost,
+    Bid,
+    Called,
+    Evaluate,
+    Predict,
+    Progress,
+    Proposed,
+    Train,
+)
+
+COORDINATION = "coordination"
+TRAINING = "training"
+INFERENCE = "inference"
+"""Types of services in the directory; an inference service is named after the model it has."""
+
+BID_WITHIN = 5.0
+"""Seconds that learners have to make a bid: they look at the data first."""
+
+ATTEMPTS = 3
+
+ANSWER_WITHIN = 60.0
+"""Seconds for predictions and evaluations."""
+
+
+class Coordinator(RegisteredAgent):
+    """Awards training to learners and passes predictions on.
+
+    Args:
+        jid: bare JID.
+        password: of the account.
+        server: where to log in.
+        ports: collaborators; the lock elects the leader.
+        directory: bare JID of the directory facilitator.
+        group: the group of coordinators that elects its leader.
+        bid_within: seconds for the bids; the call ends earlier when everyone has answered.
+        attempts: how often a task is awarded before it is given up.
+    """
+
+    def __init__(
+        self,
+        jid: str,
+        password: str,
+        server: Server,
+        ports: Ports | None = None,
+        *,
+        directory: str,
+        group: str = "coordinators",
+        bid_within: float = BID_WITHIN,
+        attempts: int = ATTEMPTS,
+    ) -> None:
+        super().__init__(jid, password, server, ports, directory=directory)
+        self._group, self._bid_within, self._attempts = group, bid_within, attempts
+        self._leading: Leading | None = None
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether we lead the coordinators."""
+        return self._leading is not None and self._leading.is_leader
+
+    def services(self) -> tuple[ServiceDescription, ...]:
+        """The leader offers coordination; those that stand by offer nothing."""
+        return (ServiceDescription(name=self._group, type=COORDINATION),) if self.is_leader else ()
+
+    async def on_ready(self) -> None:
+        """Stand for election and enter the directory."""
+        self.supervisor.start(self._stand)
+        await super().on_ready()
+
+    async def on_stop(self) -> None:
+        """Leave the lead to another and the directory to those who stay."""
+        if self._leading is not None:
+            await self._leading.resign()
+        await super().on_stop()
+
+    def _stand(self) -> Leading:
+        self._leading = Leading(
+            me=self.me.name,
+            group=self._group,
+            lock=self.ports.lock,
+            on_elected=self.describe,
+            on_deposed=self.describe,
+            hook=self.emit,
+        )
+        return self._leading
+
+    @on(Train)
+    async def train(self, action: Train, task: Participation) -> Answer:
+        """Have a model trained by the learner that promises to be done first."""
+        if not self.is_leader:
+            return self._standing_by()
+        task.agree()
+        tell = _teller(task) if action.notify else _silent
+        lost: dict[str, str] = {}
+        for attempt in range(1, self._attempts + 1):
+            found = await self._learners(ServiceDescription(type=TRAINING))
+            if isinstance(found, Fail):
+                return found
+            # Whoever lost an award is called again only when nobody else is left.
+            names = [name for name in found if name not in lost] or found
+            if not names:
+                return Fail(Cause.NO_PROPOSAL, "no learner is in the directory; start one and ask again")
+            tell(Called(task=task.id, learners=tuple(names), attempt=attempt))
+            contract = await self._contract(names, action, task.id, attempt, tell)
+            if not contract.awards:
+                return Fail(Cause.NO_PROPOSAL, _nobody(contract))
+            ((winner, outcome),) = contract.awards.items()
+            if isinstance(outcome, Succeeded):
+                return outcome.result
+            lost[winner] = sentence(outcome)
+            tell(AwardLost(task=task.id, learner=winner, text=lost[winner]))
+            if not _is_worth_another_try(outcome):
+                break
+        told = "; ".join(f"{name}: {why}" for name, why in lost.items())
+        return Fail(Cause.INTERNAL_ERROR, f"the task was awarded {attempt} times in vain: {told}")
+
+    @on(Predict)
+    async def predict(self, action: Predict, _task: Participation) -> Answer:
+        """Have rows predicted by a learner that has the model."""
+        return await self._pass_on(action, action.model)
+
+    @on(Evaluate)
+    async def evaluate(self, action: Evaluate, _task: Participation) -> Answer:
+        """Have a model measured by a learner that has it."""
+        return await self._pass_on(action, action.model)
+
+    async def _contract(
+        self, names: Iterable[str], action: Train, task: str, attempt: int, tell: Callable[[Predicate], None]
+    ) -> Contract:
+        def answered(learner: str, answer: Proposal | Outcome) -> None:
+            if isinstance(answer, Proposal) and isinstance(answer.term, Bid):
+                tell(Proposed(task=task, learner=learner, bid=answer.term))
+            elif isinstance(answer, Proposal):
+                tell(Proposed(task=task, learner=learner, declined=f"no bid but {answer.term.tag}"))
+            else:
+                tell(Proposed(task=task, learner=learner, declined=sentence(answer)))
+
+        def noticed(_learner: str, term: Term) -> None:
+            if isinstance(term, Progress):
+                tell(term.model_copy(update={"task": task}))
+
+        observer = Observer(
+            on_answer=answered,
+            on_award=lambda learner: tell(Awarded(task=task, learner=learner, attempt=attempt)),
+            on_notice=noticed,
+        )
+        return await self.call_for_proposals(
+            names,
+            action,
+            first_done,
+            reply_within=self._bid_within,
+            result_within=None,
+            observer=observer,
+        )
+
+    async def _learners(self, service: ServiceDescription) -> list[str] | Fail:
+        found = await self.find(service)
+        if isinstance(found, Failed):
+            return Fail(found.reason.cause, found.reason.text)
+        return [each.name.name for each in found if each.name is not None]
+
+    async def _pass_on(self, action: AgentAction, label: str) -> Answer:
+        if not self.is_leader:
+            return self._standing_by()
+        name = label.partition(":")[0]
+        found = await self._learners(ServiceDescription(type=INFERENCE, name=name))
+        if isinstance(found, Fail):
+            return found
+        outcome: Outcome | None = None
+        for learner in found:
+            outcome = await self.request(learner, action, reply_within=5.0, result_within=ANSWER_WITHIN)
+            match outcome:
+                case Succeeded(result=result):
+                    return result
+                case Failed() | Expired():
+                    continue  # it has gone or broken; another may have the model too
+                case _:
+                    return Fail(Cause.UNSUPPORTED_VALUE, sentence(outcome))
+        if outcome is None:
+            return Fail(Cause.NO_PROPOSAL, await self._unknown_model(name))
+        return Fail(Cause.NO_PROPOSAL, sentence(outcome))
+
+    async def _unknown_model(self, name: str) -> str:
+        found = await self.find(ServiceDescription(type=INFERENCE))
+        known: set[str] = set()
+        if not isinstance(found, Failed):
+            services = (service for each in found for service in each.services)
+            known = {service.name for service in services if service.type == INFERENCE and service.name}
+        return f"no learner has a model {name!r}; there are: {', '.join(sorted(known)) or 'none'}"
+
+    def _standing_by(self) -> Refuse:
+        text = f"{self.me.local_name} stands by; ask the leader, whom the directory names"
+        return Refuse(Cause.UNSUPPORTED_FUNCTION, text)
+
+
+def first_done(proposals: Sequence[Proposal]) -> list[Proposal]:
+    """The bid that promises the shortest time from award to result; what is no bid is left out."""
+    bids = [each for each in proposals if isinstance(each.term, Bid)]
+    return sorted(bids, key=lambda each: each.term.seconds if isinstance(each.term, Bid) else 0.0)[:1]
+
+
+def _nobody(contract: Contract) -> str:
+    told = "; ".join(f"{name}: {sentence(outcome)}" for name, outcome in sorted(contract.declined.items()))
+    return f"no learner offered to do it: {told}" if told else "no learner made a usable bid"
+
+
+def _is_worth_another_try(outcome: Outcome) -> bool:
+    """Whether another learner may succeed: not where the task itself was found wanting."""
+    return not (isinstance(outcome, Failed) and outcome.reason.cause == Cause.UNSUPPORTED_VALUE)
+
+
+def _teller(task: Participation) -> Callable[[Predicate], None]:
+    return task.tell
+
+
+def _silent(_notice: Predicate) -> None:
+    """Nobody asked for notices."""

@@ -1,0 +1,144 @@
+"""The yellow pages: who offers what (the DF of FIPA00023 section 4.1), with leases.
+
+Every registration has a lease; whoever does not renew it by a modify in time is forgotten. What is
+registered is kept in the agent's records and is there again after a restart.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from pydantic import ValidationError
+
+from agents.base import LocutionAgent, Ports, Server
+from behaviours.outcomes import Answer, Fail, Refuse
+from behaviours.participating import Participation, on
+from ontology.content import Done
+from ontology.errors import Cause
+from ontology.management import (
+    DEFAULT_RESULTS,
+    MANAGEMENT,
+    Deregister,
+    DfAgentDescription,
+    Found,
+    Modify,
+    Register,
+    Registered,
+    Search,
+    matches,
+)
+
+LONGEST_LEASE = 3600.0
+
+COLLECTION = "directory"
+
+
+class DirectoryFacilitator(LocutionAgent):
+    """Registers descriptions and finds them.
+
+    Args:
+        jid: bare JID, by convention ``directory@domain``.
+        password: of the account.
+        server: where to log in.
+        ports: collaborators; registrations are kept in the records.
+        longest_lease: seconds; a longer one is not granted.
+    """
+
+    ontologies = (MANAGEMENT,)
+
+    def __init__(
+        self,
+        jid: str,
+        password: str,
+        server: Server,
+        ports: Ports | None = None,
+        *,
+        longest_lease: float = LONGEST_LEASE,
+    ) -> None:
+        super().__init__(jid, password, server, ports)
+        self._longest_lease = longest_lease
+        self._entries: dict[str, tuple[DfAgentDescription, datetime]] = {}
+        self._load()
+
+    @on(Register)
+    async def register(self, action: Register, task: Participation) -> Answer:
+        """Add a description of the agent that asks."""
+        name = self._own_name(action.description, task)
+        if isinstance(name, Refuse):
+            return name
+        if name in self._live():
+            return Fail(Cause.ALREADY_REGISTERED, f"{name} is registered already; modify it instead", name)
+        return self._enter(name, action.description)
+
+    @on(Modify)
+    async def modify(self, action: Modify, task: Participation) -> Answer:
+        """Replace the description of the agent that asks, and renew its lease."""
+        name = self._own_name(action.description, task)
+        if isinstance(name, Refuse):
+            return name
+        if name not in self._live():
+            return Fail(Cause.NOT_REGISTERED, f"{name} is not registered, or its lease has run out", name)
+        return self._enter(name, action.description)
+
+    @on(Deregister)
+    async def deregister(self, action: Deregister, task: Participation) -> Answer:
+        """Forget the agent that asks."""
+        if not action.name.is_same_agent(task.initiator):
+            return _not_yours(action.name.name, task)
+        name = action.name.name
+        if name not in self._live():
+            return Fail(Cause.NOT_REGISTERED, f"{name} is not registered, or its lease has run out", name)
+        del self._entries[name]
+        self.ports.records.remove(COLLECTION, name)
+        return Done()
+
+    @on(Search)
+    async def search(self, action: Search, _task: Participation) -> Answer:
+        """Find the descriptions that the template matches, by name, with what is left of their leases."""
+        now = self.ports.clock()
+        most = action.constraints.max_results or DEFAULT_RESULTS
+        found = [
+            description.model_copy(update={"lease_time": (until - now).total_seconds()})
+            for _name, (description, until) in sorted(self._live().items())
+            if matches(action.template, description)
+        ]
+        return Found(descriptions=tuple(found[:most]))
+
+    def _own_name(self, description: DfAgentDescription, task: Participation) -> str | Refuse:
+        """The name to be entered: an agent speaks for itself only (FIPA00023 leaves it to the DF)."""
+        if description.name is None:
+            return Refuse(Cause.MISSING_ARGUMENT, "a description to be registered needs a name", "name")
+        if not description.name.is_same_agent(task.initiator):
+            return _not_yours(description.name.name, task)
+        return description.name.name
+
+    def _enter(self, name: str, description: DfAgentDescription) -> Registered:
+        lease = min(description.lease_time or self._longest_lease, self._longest_lease)
+        until = self.ports.clock() + timedelta(seconds=lease)
+        entry = description.model_copy(update={"lease_time": lease})
+        self.ports.records.put(COLLECTION, name, f"{until.isoformat()} {entry.model_dump_json()}")
+        self._entries[name] = (entry, until)
+        return Registered(lease_time=lease)
+
+    def _live(self) -> dict[str, tuple[DfAgentDescription, datetime]]:
+        """The entries whose lease has not run out; the others are dropped."""
+        now = self.ports.clock()
+        for name in [name for name, (_entry, until) in self._entries.items() if until <= now]:
+            del self._entries[name]
+            self.ports.records.remove(COLLECTION, name)
+        return self._entries
+
+    def _load(self) -> None:
+        for name, record in self.ports.records.all(COLLECTION).items():
+            until, _space, description = record.partition(" ")
+            try:
+                entry = DfAgentDescription.model_validate_json(description)
+                self._entries[name] = (entry, datetime.fromisoformat(until))
+            except (ValidationError, ValueError):
+                # Written by another version: its owner registers anew within a third of the lease.
+                self.ports.records.remove(COLLECTION, name)
+
+
+def _not_yours(name: str, task: Participation) -> Refuse:
+    text = f"{task.initiator} may not speak for {name}: an agent registers itself"
+    return Refuse(Cause.UNAUTHORISED, text, name)

@@ -1,0 +1,244 @@
+"""Trains models, wins that work by bidding what it has measured, and answers with the models it keeps.
+
+Training runs in a thread, so that the agent goes on answering; trainings wait for each other, and a
+bid counts the time until its turn comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from agents.base import Ports, Server
+from agents.coordinator import INFERENCE, TRAINING
+from agents.registered import RegisteredAgent
+from behaviours.outcomes import Answer, Fail, Refuse
+from behaviours.participating import Participation, bids, on
+from learning import inference
+from learning.datasets import DataFolder, Dataset
+from learning.devices import (
+    choose_device,
+    describe_device,
+    describe_resources,
+    estimate_seconds,
+    measure_rate,
+)
+from learning.errors import DatasetNotFoundError, DeviceError, LearningError, ModelError
+from learning.models import LoadedModel, TrainedModel
+from learning.networks import networks as known_networks
+from learning.registry import ModelStore
+from learning.training import EpochEnded, check, train
+from ontology.errors import Cause
+from ontology.management import ServiceDescription
+from ontology.tasks import Bid, Evaluate, Evaluation, Predict, Predictions, Progress, Train, Trained
+
+QUEUE = 4
+"""Trainings that may wait for their turn; further calls are refused."""
+
+_T = TypeVar("_T")
+
+
+class Learner(RegisteredAgent):
+    """Trains, evaluates and predicts.
+
+    Args:
+        jid: bare JID.
+        password: of the account.
+        server: where to log in.
+        ports: collaborators.
+        directory: bare JID of the directory facilitator.
+        data: the folder that datasets are read from; nothing outside it is.
+        models: the folder that models are kept in; learners on one machine may share it.
+        device: where to compute; auto takes CUDA where there is a device.
+        queue: trainings that may wait for their turn.
+        networks: modules to import, which register networks of the user's own.
+
+    Raises:
+        LearningError: the device is not there.
+        ImportError: a module of `networks` cannot be imported.
+    """
+
+    def __init__(
+        self,
+        jid: str,
+        password: str,
+        server: Server,
+        ports: Ports | None = None,
+        *,
+        directory: str,
+        data: Path,
+        models: Path,
+        device: Literal["auto", "cpu", "cuda"] = "auto",
+        queue: int = QUEUE,
+        networks: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(jid, password, server, ports, directory=directory)
+        for module in networks:
+            importlib.import_module(module)
+        self._device = choose_device(device)
+        self._data, self._store = DataFolder(data), ModelStore(models)
+        self._queue = queue
+        self._training = asyncio.Lock()
+        self._pending: dict[str, float] = {}
+        """Conversation-id of each training that is under way or waits, to its expected seconds."""
+        self._rates: dict[tuple[str, int, int, int], float] = {}
+        self._loaded: dict[str, LoadedModel] = {}
+
+    def services(self) -> tuple[ServiceDescription, ...]:
+        """Training on our device, and inference with every model that we can read."""
+        here = describe_device(self._device)
+        training = ServiceDescription(
+            name=TRAINING,
+            type=TRAINING,
+            properties={
+                "device": here.kind,
+                "device-name": here.name,
+                "networks": " ".join(known_networks()),
+            },
+        )
+        models = tuple(ServiceDescription(name=name, type=INFERENCE) for name in self._store.names())
+        return (training, *models)
+
+    @bids(Train)
+    async def bid(self, action: Train, _task: Participation) -> Answer:
+        """Offer to train: look at the data, measure the speed, add what waits already."""
+        if len(self._pending) > self._queue:
+            text = f"{len(self._pending)} trainings are under way or waiting; ask again later"
+            return Refuse(Cause.OVERLOADED, text)
+        try:
+            choose_device(action.device if action.device != "auto" else "cpu")
+            rows, rate = await asyncio.to_thread(self._measure, action)
+        except LearningError as error:
+            return Refuse(Cause.UNSUPPORTED_VALUE, str(error))
+        own = estimate_seconds(action, rows, rate)
+        return Bid(
+            seconds=own + sum(self._pending.values()),
+            rows_per_second=rate,
+            waiting=len(self._pending),
+            device=describe_device(self._device),
+        )
+
+    @on(Train)
+    async def train(self, action: Train, task: Participation) -> Answer:
+        """Train, and keep the model."""
+        task.agree()
+        self._pending[task.id] = self._expected(action)
+        try:
+            async with self._training:
+                return await self._train(action, task)
+        finally:
+            del self._pending[task.id]
+
+    @on(Predict)
+    async def predict(self, action: Predict, _task: Participation) -> Answer:
+        """Apply a model to rows."""
+
+        def work() -> Predictions:
+            model = self._load(action.model)
+            found = inference.predict(model, action.rows)
+            values = tuple(found.values)
+            return Predictions(model=model.version.label, values=values, confidence=found.confidence)
+
+        return await _answer(work)
+
+    @on(Evaluate)
+    async def evaluate(self, action: Evaluate, _task: Participation) -> Answer:
+        """Measure a model on a dataset."""
+
+        def work() -> Evaluation:
+            model, data = self._load(action.model), self._data.load(action.dataset)
+            metrics = inference.evaluate(model, data)
+            return Evaluation(model=model.version.label, rows=data.rows, metrics=metrics)
+
+        return await _answer(work)
+
+    async def _train(self, action: Train, task: Participation) -> Answer:
+        loop, cancelled = asyncio.get_running_loop(), threading.Event()
+        began = time.monotonic()
+
+        def tell(ended: EpochEnded) -> None:
+            if action.notify:
+                progress = Progress(
+                    task=task.id,
+                    epoch=ended.epoch,
+                    epochs=ended.epochs,
+                    loss=ended.loss,
+                    score=ended.score,
+                )
+                loop.call_soon_threadsafe(task.tell, progress)
+
+        def work() -> TrainedModel:
+            data = self._data.load(action.dataset)
+            device = self._device if action.device == "auto" else choose_device(action.device)
+            return train(action, data, device=device, on_progress=tell, is_cancelled=cancelled.is_set)
+
+        working = asyncio.ensure_future(asyncio.to_thread(work))
+        try:
+            model = await asyncio.shield(working)
+            version = await asyncio.to_thread(self._store.save, model, now=self.ports.clock())
+        except (DeviceError, ModelError, DatasetNotFoundError) as error:
+            return Fail(Cause.INTERNAL_ERROR, str(error))  # ours: another learner may do better
+        except LearningError as error:
+            return Fail(Cause.UNSUPPORTED_VALUE, str(error))  # the task's
+        except asyncio.CancelledError:
+            cancelled.set()
+            # The thread stops before its next batch; until then it still uses the device.
+            await asyncio.wait({working})
+            if not working.cancelled():
+                working.exception()
+            raise
+        seconds = time.monotonic() - began
+        self._learn_rate(action, model, seconds)
+        await self.describe()
+        return Trained(
+            model=version,
+            learner=self.me.name,
+            seconds=seconds,
+            epochs=model.epochs,
+            resources=describe_resources(),
+        )
+
+    def _measure(self, action: Train) -> tuple[int, float]:
+        """Rows of the dataset, and rows per second on our device. Runs in a thread."""
+        data: Dataset = self._data.load(action.dataset)
+        inputs, outputs = check(action, data)
+        key = (action.network, inputs, outputs, action.batch_size)
+        if key not in self._rates:
+            self._rates[key] = measure_rate(
+                action.network, inputs, outputs, action.batch_size, self._device, kind=action.kind
+            )
+        return data.rows, self._rates[key]
+
+    def _expected(self, action: Train) -> float:
+        """Seconds that an awarded training will take, as far as we can tell without the data."""
+        known = [rate for key, rate in self._rates.items() if key[0] == action.network]
+        return estimate_seconds(action, 1000, min(known)) if known else 10.0
+
+    def _learn_rate(self, action: Train, model: TrainedModel, seconds: float) -> None:
+        """Bid next time what this training showed, data and validation included."""
+        rows = sum(model.card.rows.values())
+        key = (action.network, model.card.inputs, model.card.outputs, action.batch_size)
+        guessed = estimate_seconds(action, rows, 1.0, epochs=model.epochs)
+        self._rates[key] = guessed / max(seconds, 1e-3)
+
+    def _load(self, label: str) -> LoadedModel:
+        """A model, kept in memory once read. Runs in a thread."""
+        version = self._store.describe(label)
+        if version.label not in self._loaded:
+            if len(self._loaded) >= 8:
+                self._loaded.clear()
+            self._loaded[version.label] = self._store.load(version.label, device=self._device)
+        return self._loaded[version.label]
+
+
+async def _answer(work: Callable[[], _T]) -> _T | Refuse:
+    """Run work that reads files and computes, in a thread."""
+    try:
+        return await asyncio.to_thread(work)
+    except LearningError as error:
+        return Refuse(Cause.UNSUPPORTED_VALUE, str(error))

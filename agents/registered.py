@@ -1,0 +1,161 @@
+"""An agent that stands in the directory: entered when it starts, renewed in time, removed when it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from spade.behaviour import CyclicBehaviour
+
+from agents.base import LocutionAgent, Ports, Server
+from behaviours.outcomes import Failed, Succeeded, sentence
+from ontology.content import LANGUAGE, Reason
+from ontology.errors import Cause
+from ontology.management import (
+    Deregister,
+    DfAgentDescription,
+    Found,
+    Modify,
+    Register,
+    Registered,
+    Search,
+    ServiceDescription,
+)
+from protocols.registry import PROTOCOLS
+from resilience.backoff import delay
+
+LEASE = 60.0
+"""Seconds that are asked for. Short, so that an agent that died is soon forgotten."""
+
+
+class RegisteredAgent(LocutionAgent):
+    """An agent with a description in the directory.
+
+    Args:
+        jid: bare JID.
+        password: of the account.
+        server: where to log in.
+        ports: collaborators.
+        directory: bare JID of the directory facilitator.
+        lease: seconds; the entry is renewed at a third of what is granted.
+    """
+
+    def __init__(
+        self,
+        jid: str,
+        password: str,
+        server: Server,
+        ports: Ports | None = None,
+        *,
+        directory: str,
+        lease: float = LEASE,
+    ) -> None:
+        super().__init__(jid, password, server, ports)
+        self.directory = directory
+        self.lease = lease
+        self.entry = Entry(self)
+
+    def services(self) -> tuple[ServiceDescription, ...]:
+        """What we offer at present; empty keeps us out of the directory. Override it."""
+        return ()
+
+    async def on_ready(self) -> None:
+        """Enter the directory. An override calls this last."""
+        self.supervisor.start(lambda: Registering(self))
+
+    async def on_stop(self) -> None:
+        """Leave the directory. An override calls this last."""
+        if self.entry.is_entered:
+            await self.entry.leave()
+
+    async def describe(self) -> None:
+        """Tell the directory now that `services` has changed."""
+        if self.is_alive() and self.is_connected:
+            await self.entry.renew()
+
+    async def find(self, *services: ServiceDescription) -> tuple[DfAgentDescription, ...] | Failed:
+        """Search the directory for agents that offer all of the services."""
+        search = Search(template=DfAgentDescription(services=services))
+        outcome = await self.request(self.directory, search, reply_within=5.0, result_within=5.0)
+        match outcome:
+            case Succeeded(result=Found(descriptions=descriptions)):
+                return descriptions
+            case _:
+                text = f"the directory {self.directory} could not be searched: {sentence(outcome)}"
+                return Failed(Reason(cause=Cause.UNREACHABLE, text=text, about=self.directory))
+
+
+class Entry:
+    """An agent's entry in the directory, and its lease."""
+
+    def __init__(self, agent: RegisteredAgent) -> None:
+        self._agent = agent
+        self._changing = asyncio.Lock()
+        self.is_entered = False
+        self.granted = agent.lease
+
+    async def renew(self) -> bool:
+        """Write the entry as it should be now; False when the directory could not be told."""
+        async with self._changing:
+            services = self._agent.services()
+            if not services:
+                return not self.is_entered or await self._leave()
+            description = DfAgentDescription(
+                name=self._agent.me,
+                services=services,
+                protocols=tuple(PROTOCOLS),
+                ontologies=tuple(each.label for each in self._agent.ontologies),
+                languages=(LANGUAGE,),
+                lease_time=self._agent.lease,
+            )
+            first, second = Modify(description=description), Register(description=description)
+            for action in (first, second) if self.is_entered else (second, first):
+                if await self._ask(action):
+                    self.is_entered = True
+                    return True
+            return False
+
+    async def leave(self) -> bool:
+        """Take the entry out."""
+        async with self._changing:
+            return await self._leave()
+
+    async def _leave(self) -> bool:
+        left = await self._ask(Deregister(name=self._agent.me))
+        self.is_entered = self.is_entered and not left
+        return left
+
+    async def _ask(self, action: Register | Modify | Deregister) -> bool:
+        asked = self._agent.request(self._agent.directory, action, reply_within=5.0, result_within=5.0)
+        match await asked:
+            case Succeeded(result=Registered(lease_time=granted)):
+                self.granted = granted
+                return True
+            case Succeeded():
+                return True
+            case Failed(reason) if reason.cause == Cause.NOT_REGISTERED and isinstance(action, Deregister):
+                return True
+            case _:
+                return False
+
+
+class Registering(CyclicBehaviour):
+    """Keeps the entry alive: renews it at a third of its lease, and tries again soon when that fails."""
+
+    def __init__(self, agent: RegisteredAgent) -> None:
+        super().__init__()
+        self._entry = agent.entry
+        self._failures = 0
+
+    def match(self, _message: object) -> bool:
+        """Take no messages."""
+        return False
+
+    async def run(self) -> None:
+        """One renewal and the pause after it."""
+        if await self._entry.renew():
+            self._failures = 0
+            await asyncio.sleep(self._entry.granted / 3)
+        else:
+            self._failures += 1
+            await asyncio.sleep(delay(self._failures, random.random, first=0.5, most=10.0))
