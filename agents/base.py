@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from spade.agent import Agent
-from spade.behaviour import CyclicBehaviour
+from spade.behaviour import CyclicBehaviour, FSMBehaviour
 from spade.message import Message
 from spade.presence import PresenceManager
 
@@ -184,6 +184,7 @@ class LocutionAgent(Agent):
     async def _async_start(self, auto_register: bool = True) -> None:
         # SPADE 4.1.4: its own start neither verifies certificates, nor takes a host apart from the
         # domain, nor reconnects, nor sees stanzas without body; so it is replaced as a whole.
+        self._stopping = None
         await self._hook_plugin_before_connection()
         stanzas: asyncio.Queue[Element] = asyncio.Queue()
         jid = str(self.jid) if self.jid.resource else f"{self.jid.bare}/{secrets.token_hex(4)}"
@@ -202,7 +203,7 @@ class LocutionAgent(Agent):
         )
         self.client = connection
         self.presence = PresenceManager(agent=self, approve_all=False)
-        self.delivery = Delivery(self.me, connection, self.emit)
+        self.delivery = Delivery(self.me, connection, self.emit, clock=self.ports.clock)
         self.mailroom = Mailroom(
             me=self.me,
             transport=connection,
@@ -222,6 +223,10 @@ class LocutionAgent(Agent):
         self._alive.set()
         for behaviour in self.behaviours:
             if not behaviour.is_running:
+                # It was added before there was a presence that it could be given.
+                behaviour.set_agent(self)
+                for state in behaviour.get_states().values() if isinstance(behaviour, FSMBehaviour) else ():
+                    state.set_agent(self)
                 behaviour.start()
         self.supervisor.start(lambda: Receiving(self.mailroom, stanzas), is_vital=True)
         await self.on_ready()
@@ -239,6 +244,8 @@ class LocutionAgent(Agent):
         for task in self._submitted - {asyncio.current_task()}:
             task.cancel()
         await asyncio.gather(*self._submitted - {asyncio.current_task()}, return_exceptions=True)
+        if hasattr(self, "mailroom"):
+            await self.mailroom.closed()
         if isinstance(self.client, XmppConnection):
             await self.client.close()
         if self.web.is_started() and self.web.runner is not None:
@@ -264,12 +271,18 @@ class LocutionAgent(Agent):
     def _went_offline(self, reason: str) -> None:
         self.emit(Disconnected(agent=self.me.name, reason=reason))
 
+    async def stop(self) -> None:
+        """Stop the agent. Safe to call again, and from its own handlers and behaviours, which end by it."""
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(self._async_stop())
+        await asyncio.shield(self._stopping)
+
     def _give_up(self, reason: str) -> None:
         """Stop for a reason that lies outside: SPADE's `wait_until_finished` then returns."""
         self.stopped_because = reason
         self.emit(Disconnected(agent=self.me.name, reason=reason))
         if self._stopping is None:
-            self._stopping = asyncio.get_running_loop().create_task(self.stop())
+            self._stopping = asyncio.get_running_loop().create_task(self._async_stop())
 
     def _offer_to_spade(self, stanza: Element) -> bool:
         """Give a message to the plain SPADE behaviours whose template matches; False if none does."""

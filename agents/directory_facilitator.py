@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from pydantic import ValidationError
-
 from agents.base import LocutionAgent, Ports, Server
 from behaviours.outcomes import Answer, Fail, Refuse
 from behaviours.participating import Participation, on
@@ -134,7 +132,7 @@ class DirectoryFacilitator(LocutionAgent):
             try:
                 entry = DfAgentDescription.model_validate_json(description)
                 self._entries[name] = (entry, datetime.fromisoformat(until))
-            except (ValidationError, ValueError):
+            except ValueError:
                 # Written by another version: its owner registers anew within a third of the lease.
                 self.ports.records.remove(COLLECTION, name)
 

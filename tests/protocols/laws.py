@@ -1,0 +1,205 @@
+"""What holds for every table. Each law returns the faults it finds, so that tests can see it find some."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ontology.acl import Performative
+from protocols import machine
+from protocols.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
+from protocols.machine import CANCELLED, CANCELLING, NOT_UNDERSTOOD, UNREACHABLE, Conversation, Protocol, Role
+from tests.protocols.reference import Reference
+from tests.protocols.samples import LETTER, ROLES, SHARED_STATES, at, live_states, said
+
+ANSWERED_WHEN_OVER = frozenset({"EXPIRED", "LATE"})
+"""Where a conversation that is over is left again: a late proposal is turned down."""
+
+ACTS = tuple(each.value for each in Performative)
+
+
+def structural_faults(protocol: Protocol) -> list[str]:
+    """The table by itself: reachable, without dead ends, deterministic, spelt with FIPA's acts."""
+    return [
+        *_unknown_acts(protocol),
+        *_openings(protocol),
+        *_ambiguities(protocol),
+        *_unreachable(protocol),
+        *_dead_ends(protocol),
+        *_left_when_over(protocol),
+        *_taken_names(protocol),
+    ]
+
+
+def _unknown_acts(protocol: Protocol) -> Iterator[str]:
+    for _state, _role, act in protocol.transitions:
+        performative, slash, kind = act.partition("/")
+        if performative not in ACTS or (slash and not kind):
+            yield f"{act} is none of the 22 acts"
+
+
+def _openings(protocol: Protocol) -> Iterator[str]:
+    openings = {role for state, role, _act in protocol.transitions if state == protocol.start}
+    if openings != {Role.INITIATOR}:
+        yield f"opened by {sorted(openings)}"
+    if protocol.is_terminal(protocol.start):
+        yield "over before it starts"
+
+
+def _ambiguities(protocol: Protocol) -> Iterator[str]:
+    for state, role, act in protocol.transitions:
+        performative = act.partition("/")[0]
+        if act != performative and (state, role, performative) in protocol.transitions:
+            yield f"{act} in {state} is hidden by {performative}"
+
+
+def _exits(protocol: Protocol, state: str) -> set[str]:
+    exits = {
+        following for (source, _role, _act), following in protocol.transitions.items() if source == state
+    }
+    return exits | ({protocol.deadlines[state]} if state in protocol.deadlines else set())
+
+
+def _closure(protocol: Protocol, state: str) -> set[str]:
+    found, queue = {state}, [state]
+    while queue:
+        fresh = _exits(protocol, queue.pop()) - found
+        found |= fresh
+        queue.extend(fresh)
+    return found
+
+
+def _unreachable(protocol: Protocol) -> Iterator[str]:
+    for state in sorted(protocol.states - _closure(protocol, protocol.start)):
+        yield f"{state} is never reached"
+
+
+def _dead_ends(protocol: Protocol) -> Iterator[str]:
+    for state in sorted(protocol.states):
+        if not any(protocol.is_terminal(end) for end in _closure(protocol, state)):
+            yield f"{state} never ends"
+
+
+def _left_when_over(protocol: Protocol) -> Iterator[str]:
+    for state in sorted(protocol.terminal - ANSWERED_WHEN_OVER):
+        if _exits(protocol, state):
+            yield f"{state} is over and goes on"
+
+
+def _taken_names(protocol: Protocol) -> Iterator[str]:
+    for state in sorted(protocol.states & {CANCELLING, CANCELLED, NOT_UNDERSTOOD, UNREACHABLE}):
+        yield f"{state} is the engine's own"
+
+
+def reference_faults(protocol: Protocol, reference: Reference) -> list[str]:
+    """The table beside the specification's, step by step and in both directions."""
+    faults = []
+    if (protocol.spec, protocol.start) != (reference.spec, reference.start):
+        faults.append(f"{protocol.spec} starts in {protocol.start}")
+    if protocol.terminal != reference.terminal:
+        faults.append(f"terminal {sorted(protocol.terminal ^ reference.terminal)}")
+    if protocol.deadlines != reference.on_deadline:
+        faults.append(f"deadlines {dict(protocol.deadlines)}")
+    for (state, letter, act), following in reference.steps.items():
+        performative, _slash, kind = act.partition("/")
+        role = Role.INITIATOR if letter == "I" else Role.PARTICIPANT
+        found = protocol.following(state, role, said(performative, kind=kind or "none"))
+        if found != following:
+            faults.append(f"{letter}:{act} in {state} leads to {found}, not {following}")
+    for (state, role, act), following in protocol.transitions.items():
+        performative = act.partition("/")[0]
+        meant = {
+            end
+            for (source, letter, name), end in reference.steps.items()
+            if (source, letter, name.partition("/")[0]) == (state, LETTER[role], performative)
+        }
+        if meant != {following}:
+            faults.append(f"{role}:{act} in {state} leads to {following}, not {sorted(meant)}")
+    return faults
+
+
+def expected(reference: Reference, state: str, speaker: Role, last: Role, act: str, kind: str) -> str | None:
+    """The next state after the rules of FIPA, or None where the act is out of sequence."""
+    letter = LETTER[speaker]
+    step = reference.steps.get((state, letter, act)) or reference.steps.get((state, letter, f"{act}/{kind}"))
+    if step is not None:
+        return step
+    if state in reference.live and act == "not-understood" and speaker is not last:
+        return NOT_UNDERSTOOD
+    if state in reference.live and act == "cancel" and speaker is Role.INITIATOR:
+        return CANCELLING
+    return None
+
+
+def expected_while_cancelling(
+    reference: Reference, resume: str, speaker: Role, act: str, kind: str
+) -> tuple[str, str | None] | None:
+    """The same while state `resume` is being cancelled: the next state, and what would be resumed."""
+    if speaker is Role.INITIATOR:
+        return None
+    if act == "not-understood":
+        return NOT_UNDERSTOOD, None
+    if act == "failure":
+        return resume, None
+    if act == "inform" and kind == "done":
+        return CANCELLED, None
+    step = reference.steps.get((resume, "P", act)) or reference.steps.get((resume, "P", f"{act}/{kind}"))
+    return None if step is None else (CANCELLING, step)
+
+
+def step_fault(
+    protocol: Protocol,
+    before: Conversation,
+    speaker: Role,
+    act: str,
+    kind: str,
+    wanted: tuple[str, str | None] | None,
+) -> str | None:
+    """Take one step on the side of `before`, and say how it differs from what is wanted."""
+    ours = speaker is before.role
+    message = said(act, None if ours else speaker, kind)
+    untouched = replace(before)
+    cell = f"{before.role} at {before.state}, {speaker}:{act}/{kind}"
+    try:
+        moved = (machine.say if ours else machine.receive)(protocol, before, message)
+    except ProtocolError as error:
+        answers = before.role is Role.PARTICIPANT and act != "not-understood"
+        if wanted is not None:
+            return f"{cell}: {error}"
+        if not isinstance(error, LocalProtocolError if ours else RemoteProtocolError):
+            return f"{cell}: {error!r}"
+        if isinstance(error, RemoteProtocolError) and error.answer is not answers:
+            return f"{cell}: answered {error.answer}"
+        return None if before == untouched else f"{cell}: changed by an error"
+    if (moved.state, moved.resume) != wanted:
+        return f"{cell}: {moved.state} ({moved.resume}), not {wanted}"
+    return None if before == untouched else f"{cell}: changed in place"
+
+
+def grid_faults(protocol: Protocol, reference: Reference, role: Role) -> list[str]:
+    """Every state, speaker, act and kind of content through the engine, while we play one role."""
+    faults = []
+    for before, speaker, act, kind in cells(protocol, role, reference.states | SHARED_STATES):
+        following = expected(reference, before.state, speaker, before.last_speaker, act, kind)
+        resume = before.state if following == CANCELLING else None
+        wanted = None if following is None else (following, resume)
+        faults.append(step_fault(protocol, before, speaker, act, kind, wanted))
+    for resume in sorted(live_states(protocol)):
+        for before, speaker, act, kind in cells(protocol, role, {CANCELLING}):
+            cancelling = replace(before, resume=resume)
+            wanted = expected_while_cancelling(reference, resume, speaker, act, kind)
+            faults.append(step_fault(protocol, cancelling, speaker, act, kind, wanted))
+    return [each for each in faults if each is not None]
+
+
+def cells(
+    protocol: Protocol, role: Role, states: frozenset[str] | set[str]
+) -> Iterator[tuple[Conversation, Role, str, str]]:
+    """Where we stand, who speaks now, with which act and which kind of content."""
+    for state in sorted(states):
+        for last in ROLES:
+            before = at(protocol, state, role, last_speaker=last)
+            for speaker in ROLES:
+                for act in ACTS:
+                    for kind in ("done", "result"):
+                        yield before, speaker, act, kind
