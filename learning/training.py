@@ -21,14 +21,17 @@ from torch import Tensor
 from learning import metrics
 from learning.datasets import Dataset
 from learning.devices import choose_device, limit_threads
-from learning.errors import Cancelled, DatasetError, InputError, TrainingError
-from learning.models import ModelCard, TrainedModel, first_overflow, fit_scaling
+from learning.errors import Cancelled, DatasetError, TrainingError
+from learning.models import ModelCard, Scaling, TrainedModel, first_overflow, fit_scaling
 from learning.networks import build
 from learning.splitting import Split, split, split_classes
-from learning.stepping import Stepper, answers, out_of_memory
+from learning.stepping import Stepper, answers, memory_of, require_finite
 from learning.targets import Label, classes_of, numbers_of
 from ontology.models import TaskKind
 from ontology.tasks import Train
+
+FARTHEST = 1e15
+"""How many deviations a number may be from the mean: float32 must hold its square."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,20 +52,6 @@ class EpochEnded:
     loss: float
     validation_loss: float
     score: float
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Prepared:
-    """Data as training takes them.
-
-    features: float64 [row, feature]; truth: int64 [row] classes or float64 [row] numbers.
-    """
-
-    names: tuple[str, ...]
-    features: NDArray[np.float64]
-    labels: tuple[Label, ...]
-    truth: NDArray[Any]
-    parts: Split
 
 
 def train(
@@ -90,74 +79,46 @@ def train(
         NetworkError: the network is unknown or does not suit the data.
         DeviceError: the device is not there, or its memory is too small.
         TrainingError: the loss is no longer a number.
+        InputError: the network gives no finite answer for a held-out row.
         Cancelled: `is_cancelled` said so; nothing is kept.
     """
     device = choose_device(task.device) if device is None else device
     limit_threads()
     prepared = _prepare(task, data)
-    parts, truth, regression = prepared.parts, prepared.truth, task.kind == "regression"
-    inputs, outputs = len(prepared.names), len(prepared.labels) or 1
-    network = build(task.network, inputs, outputs, seed=task.seed).to(device)
-    scaling = fit_scaling(
-        prepared.features[parts.training],
-        prepared.names,
-        truth[parts.training] if regression else None,
-        data.source,
-    )
-    if regression:
-        scaled = (truth - scaling.target_mean) / scaling.target_deviation
-        targets = torch.from_numpy(scaled.astype(np.float32))[:, None]
-    else:
-        targets = torch.from_numpy(truth)
-
-    def part(rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        features = prepared.features[rows]
-        standardised = scaling.apply(features)
-        if (overflow := first_overflow(standardised)) is not None:
-            value, column = features[overflow], prepared.names[overflow[1]]
-            raise DatasetError(
-                data.source,
-                f"{value:g} is too far from the other values to be standardised; mend it or drop the row",
-                column=column,
-                value=value,
-            )
-        return standardised, targets[torch.from_numpy(rows)]
-
-    run = _Run(
-        task=task,
-        stepper=Stepper(network, task.network, task.kind, learning_rate=task.learning_rate, seed=task.seed),
-        device=device,
-    )
-    epochs, best_epoch = run.fit(part(parts.training), part(parts.validation), on_progress, is_cancelled)
-    held_out = answers(network, part(parts.held_out)[0], device)
+    with memory_of(device):
+        network = build(task.network, len(prepared.names), len(prepared.labels) or 1, seed=task.seed)
+        stepper = Stepper(
+            network.to(device), task.network, task.kind, learning_rate=task.learning_rate, seed=task.seed
+        )
+        run = _Run(task=task, stepper=stepper, device=device)
+        epochs, best_epoch = run.fit(
+            prepared.part(prepared.parts.training),
+            prepared.part(prepared.parts.validation),
+            on_progress,
+            is_cancelled,
+        )
+        rows, scaling = prepared.parts.held_out, prepared.scaling
+        answer = answers(network, prepared.part(rows)[0], device)
+    measured = measure(task.kind, prepared.truth[rows], answer, scaling.target_mean, scaling.target_deviation)
     card = ModelCard(
         name=task.model,
         network=task.network,
         kind=task.kind,
-        inputs=inputs,
-        outputs=outputs,
+        inputs=len(prepared.names),
+        outputs=len(prepared.labels) or 1,
         target=task.target,
         features=prepared.names,
         labels=prepared.labels,
         scaling=scaling,
         data_sha256=data.sha256,
-        rows={
-            "training": len(parts.training),
-            "validation": len(parts.validation),
-            "held_out": len(parts.held_out),
-        },
-        metrics=measure(
-            task.kind, truth[parts.held_out], held_out, scaling.target_mean, scaling.target_deviation
-        ),
+        rows=prepared.parts.sizes,
+        metrics=measured,
         epochs=epochs,
         best_epoch=best_epoch,
         settings={
-            "batch_size": task.batch_size,
-            "epochs": task.epochs,
-            "held_out": task.held_out,
-            "learning_rate": task.learning_rate,
-            "patience": task.patience,
-            "seed": task.seed,
+            **task.model_dump(
+                include={"batch_size", "epochs", "held_out", "learning_rate", "patience", "seed"}
+            ),
             "device": str(device),
         },
         code_version=_code_version(),
@@ -194,11 +155,54 @@ def measure(
     Raises:
         InputError: an answer is not finite.
     """
-    if not bool(torch.isfinite(answer).all()):
-        raise InputError("the network gives no finite answer; a row is too far from its training data")
+    require_finite(answer)
     if kind == "classification":
         return metrics.for_classes(truth, torch.softmax(answer.double(), dim=1).cpu().numpy())
     return metrics.for_numbers(truth, answer[:, 0].double().cpu().numpy() * deviation + mean)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Prepared:
+    """Data as training takes them.
+
+    features: float64 [row, feature] in the data's unit; truth: int64 [row] classes or float64 [row] numbers.
+    """
+
+    source: str
+    target: str
+    names: tuple[str, ...]
+    features: NDArray[np.float64]
+    labels: tuple[Label, ...]
+    truth: NDArray[Any]
+    parts: Split
+    scaling: Scaling
+
+    def part(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Some rows standardised: float32 [row, feature]; int64 [row] classes or float32 [row, 1] numbers.
+
+        Raises:
+            DatasetError: a value is too large for that.
+        """
+        features = self.scaling.apply(self.features[rows])
+        if (overflow := first_overflow(features)) is not None:
+            row, place = overflow
+            raise self._too_far(self.features[rows[row], place], self.names[place])
+        if self.labels:
+            return features, torch.from_numpy(self.truth[rows])
+        with np.errstate(over="ignore"):
+            numbers = (self.truth[rows] - self.scaling.target_mean) / self.scaling.target_deviation
+        far = np.flatnonzero(~(np.abs(numbers) < FARTHEST))
+        if far.size:
+            raise self._too_far(self.truth[rows[far[0]]], self.target)
+        return features, torch.from_numpy(numbers.astype(np.float32))[:, None]
+
+    def _too_far(self, value: float, column: str) -> DatasetError:
+        return DatasetError(
+            self.source,
+            f"{value:g} is too far from the other values to be standardised; mend it or drop the row",
+            column=column,
+            value=value,
+        )
 
 
 def _prepare(task: Train, data: Dataset) -> _Prepared:
@@ -209,10 +213,21 @@ def _prepare(task: Train, data: Dataset) -> _Prepared:
     if task.kind == "classification":
         labels, truth = classes_of(data, task.target)
         parts = split_classes(task, data.source, labels, truth)
+        numbers = None
     else:
         truth = numbers_of(data, task.target)
         parts = split(task, data)
-    return _Prepared(names=names, features=features, labels=labels, truth=truth, parts=parts)
+        numbers = truth[parts.training]
+    return _Prepared(
+        source=data.source,
+        target=task.target,
+        names=names,
+        features=features,
+        labels=labels,
+        truth=truth,
+        parts=parts,
+        scaling=fit_scaling(features[parts.training], names, numbers, data.source),
+    )
 
 
 @dataclass(kw_only=True)
@@ -241,11 +256,8 @@ class _Run:
         Returns:
             How many epochs were run, and which was the best.
         """
-        try:
-            features, targets = (tensor.to(self.device) for tensor in training)
-            truth = validation[1].to(self.device)
-        except torch.OutOfMemoryError as error:
-            raise out_of_memory(self.device) from error
+        features, targets = (tensor.to(self.device) for tensor in training)
+        truth = validation[1].to(self.device)
         network = self.stepper.network
         known = validation[1].numpy()
         known = known if self.task.kind == "classification" else known[:, 0].astype(np.float64)

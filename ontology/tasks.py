@@ -31,8 +31,8 @@ class Train(AgentAction):
     """A network the learner knows: mlp, cnn, logistic, or one registered by the user."""
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 40
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 64
-    learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.001
-    patience: Annotated[int, Field(ge=1)] = 8
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.003
+    patience: Annotated[int, Field(ge=1)] = 10
     """Stop after this many epochs without a better loss on the validation part."""
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """The fraction of the rows that training never sees and the metrics are measured on."""

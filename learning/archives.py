@@ -1,0 +1,142 @@
+"""NPZ and Parquet files into columns. Sizes are checked before memory is taken; nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+import zlib
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learning.columns import Columns, check_names, from_arrays
+from learning.errors import DatasetError, DatasetTooLargeError, MissingExtraError
+
+
+def read_npz(stream: BinaryIO, source: str, limit_bytes: int) -> Columns:
+    """Read an archive of NumPy arrays; each key names columns, the first axis is the row.
+
+    ``digit`` [row] is the column ``digit``; ``pixel`` [row, 8, 8] is the columns ``pixel_0_0`` to
+    ``pixel_7_7``. Numbers, truth values and text are read; pickled objects never are: the array headers
+    are parsed with NumPy's own public functions, and the sizes they claim are compared with the archive's
+    before any memory is taken.
+
+    Raises:
+        DatasetError: with the key at fault.
+    """
+    arrays: dict[str, NDArray[Any]] = {}
+    try:
+        with zipfile.ZipFile(stream) as archive:
+            members = archive.infolist()
+            unpacked = sum(member.file_size for member in members)
+            if unpacked > limit_bytes:
+                raise DatasetTooLargeError(
+                    source,
+                    f"it unpacks to {unpacked:,} bytes and the limit is {limit_bytes:,}; split the data",
+                )
+            for member in members:
+                key = member.filename.removesuffix(".npy")
+                if key in arrays:
+                    raise DatasetError(source, "two arrays have this name; rename one", column=key)
+                arrays[key] = _read_npy(archive.read(member), source, key)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise DatasetError(source, f"this is not a readable NPZ archive ({error}); save it again") from error
+    return from_arrays(arrays, source)
+
+
+def _read_npy(content: bytes, source: str, key: str) -> NDArray[Any]:
+    """One array of an archive; ``content`` is as long as the archive said at most."""
+    member = io.BytesIO(content)
+    try:
+        version = np.lib.format.read_magic(member)
+        header = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        shape, fortran_order, dtype = header(member)
+    except (ValueError, EOFError) as error:
+        raise DatasetError(
+            source, f"this is not a NumPy array ({str(error)[:80]}); save it with numpy.savez", column=key
+        ) from error
+    if dtype.hasobject:
+        raise DatasetError(
+            source,
+            "the array holds pickled Python objects, which are never loaded; save numbers or text",
+            column=key,
+        )
+    if math.prod(shape) * dtype.itemsize != len(content) - member.tell():
+        raise DatasetError(
+            source,
+            f"the array says it has the shape {shape}, but {len(content) - member.tell():,} bytes follow; "
+            "save it again",
+            column=key,
+        )
+    if dtype.itemsize == 0 or math.prod(shape) == 0:
+        return np.empty(shape, dtype=dtype)
+    values = np.frombuffer(content, dtype=dtype, offset=member.tell())
+    return values.reshape(shape, order="F" if fortran_order else "C")
+
+
+def read_parquet(stream: BinaryIO, source: str, limit_bytes: int) -> Columns:
+    """Read a Parquet table of numbers, truth values and text, without nulls.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+        DatasetError: with the row and column at fault.
+    """
+    try:
+        import pyarrow as pa  # noqa: PLC0415 - an extra, and slow to import
+        from pyarrow import parquet  # noqa: PLC0415
+    except ImportError as error:
+        raise MissingExtraError(
+            source, "reading Parquet needs pyarrow, which is not installed: pip install 'locution[parquet]'"
+        ) from error
+    try:
+        opened = parquet.ParquetFile(stream)
+        names = list(opened.schema_arrow.names)
+        check_names(names, source)
+        rows = opened.metadata.num_rows
+        packed = sum(
+            opened.metadata.row_group(group).total_byte_size for group in range(opened.num_row_groups)
+        )
+        # Run-length encoding makes a small file of a long table, so what it becomes in memory counts too.
+        unpacked = max(packed, rows * len(names) * 8)
+        if unpacked > limit_bytes:
+            raise DatasetTooLargeError(
+                source, f"it unpacks to {unpacked:,} bytes and the limit is {limit_bytes:,}; split the data"
+            )
+        words = [field.name for field in opened.schema_arrow if _is_text(pa, field.type)]
+        stream.seek(0)
+        # Repeated text stays in memory once.
+        table = parquet.ParquetFile(stream, read_dictionary=words).read(use_threads=False)
+        values = {name: _parquet_column(pa, table.column(name), source, name) for name in names}
+    except (pa.ArrowException, OSError) as error:
+        told = str(error).splitlines()[0][:120] if str(error) else "no details"
+        raise DatasetError(source, f"this is not a readable Parquet file ({told}); save it again") from error
+    return from_arrays(values, source)
+
+
+def _is_text(pa: Any, kind: Any) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _parquet_column(pa: Any, column: Any, source: str, name: str) -> NDArray[Any]:
+    kind = column.type
+    if column.null_count:
+        row = next(number for number, null in enumerate(column.is_null().to_pylist(), start=1) if null)
+        raise DatasetError(
+            source, "the cell is empty; fill it in or leave the row out", line=row, column=name, unit="row"
+        )
+    if pa.types.is_dictionary(kind) and _is_text(pa, kind.value_type):
+        encoded = column.unify_dictionaries().combine_chunks()
+        if isinstance(encoded, pa.ChunkedArray):  # a table without rows
+            return np.empty(0, dtype=object)
+        known = np.array(encoded.dictionary.to_pylist(), dtype=object)
+        return np.asarray(known[encoded.indices.to_numpy(zero_copy_only=False)])
+    numeric = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean)
+    if not any(is_kind(kind) for is_kind in numeric):
+        raise DatasetError(source, f"the type {kind} is not read; save numbers or text", column=name)
+    if pa.types.is_boolean(kind):
+        column = column.cast(pa.int8())
+    return np.asarray(column.cast(pa.float64(), safe=False).to_numpy())

@@ -1,0 +1,297 @@
+"""Datasets: tables in a folder that agents refer to by address and digest, and never step out of."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from learning.archives import read_npz, read_parquet
+from learning.columns import Cell, Columns, Unit, from_arrays
+from learning.csv_files import read_csv
+from learning.errors import DatasetChangedError, DatasetError, DatasetNotFoundError, DatasetTooLargeError
+from ontology.models import DatasetRef
+
+LIMIT_BYTES = 1 << 30
+"""The largest file that is read unless the folder is made with another limit: 1 GiB."""
+
+SUFFIXES = (".csv", ".tsv", ".npz", ".parquet")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dataset:
+    """A table in memory: named columns of numbers or text, without gaps.
+
+    Attributes:
+        source: how messages name it.
+        sha256: the digest of the file, or of the arrays if there is none.
+        columns: name -> float64 (finite) or object (str) [row], in the file's order; do not write to them.
+        text: for each text column, its first cell that is no number.
+        unit: what the cells' positions count.
+    """
+
+    source: str
+    sha256: str
+    columns: Mapping[str, NDArray[Any]]
+    text: Mapping[str, Cell]
+    unit: Unit = "row"
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, ArrayLike], source: str = "arrays") -> Self:
+        """Make a dataset of arrays in memory; an array of more axes makes several columns (see `read_npz`).
+
+        Raises:
+            DatasetError: they are no table of finite numbers and text.
+        """
+        table = from_arrays({name: np.asarray(values) for name, values in arrays.items()}, source)
+        state = hashlib.sha256()
+        for name, values in table.values.items():
+            numbers = values.dtype.kind == "f"
+            state.update(repr((name, len(values))).encode())
+            state.update(values.tobytes() if numbers else repr(values.tolist()).encode())
+        return cls(source=source, sha256=state.hexdigest(), columns=table.values, text=table.text)
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are, one at least."""
+        return len(next(iter(self.columns.values())))
+
+    def column(self, name: str) -> NDArray[Any]:
+        """One column: float64 or object (str) [row].
+
+        Raises:
+            DatasetError: there is none of this name; the sentence lists those there are.
+        """
+        if name not in self.columns:
+            raise DatasetError(
+                self.source, f"there is no such column; it has {listed(tuple(self.columns))}", column=name
+            )
+        return self.columns[name]
+
+    def numbers(self, name: str, purpose: str) -> NDArray[np.float64]:
+        """One column that must be numbers: float64 [row].
+
+        Args:
+            name: the column.
+            purpose: what needs numbers, for the error's sentence, e.g. ``"features must be numbers"``.
+
+        Raises:
+            DatasetError: it holds text; the first one is named with its position.
+        """
+        values = self.column(name)
+        if name in self.text:
+            cell = self.text[name]
+            raise DatasetError(
+                self.source,
+                f"{cell.value[:40]!r} is no number; {purpose}",
+                line=cell.line,
+                column=name,
+                value=cell.value,
+                unit=self.unit,
+            )
+        return values
+
+    def feature_names(self, target: str) -> tuple[str, ...]:
+        """All columns but the target, in the file's order.
+
+        Raises:
+            DatasetError: the target is not there, or is the only column.
+        """
+        self.column(target)
+        names = tuple(name for name in self.columns if name != target)
+        if not names:
+            raise DatasetError(
+                self.source, "this is the only column; training needs at least one more", column=target
+            )
+        return names
+
+    def features(self, names: Sequence[str]) -> NDArray[np.float64]:
+        """These columns side by side: float64 [row, feature].
+
+        Raises:
+            DatasetError: one is missing or holds text.
+        """
+        purpose = "features must be numbers: mend the value, encode the text, or leave the column out"
+        return np.stack([self.numbers(name, purpose) for name in names], axis=1)
+
+    def take(self, rows: NDArray[np.int64], names: Sequence[str]) -> list[list[Any]]:
+        """Some rows as plain values, e.g. to ask a model about them.
+
+        Args:
+            rows: int64 [n], positions from 0.
+            names: the columns, in the order wanted.
+        """
+        picked = [self.column(name)[rows].tolist() for name in names]
+        return [list(row) for row in zip(*picked, strict=True)]
+
+
+class DataFolder:
+    """The folders that datasets are read from. Nothing outside them is opened, whatever an address says."""
+
+    def __init__(self, root: str | Path, *more: str | Path, limit_bytes: int = LIMIT_BYTES) -> None:
+        """Take the folders; they need not exist yet.
+
+        Args:
+            root: the folder that relative addresses start from.
+            more: further folders, tried in turn.
+            limit_bytes: the largest file that is read, and the most that an archive may unpack to.
+        """
+        self.roots = tuple(Path(folder) for folder in (root, *more))
+        self.limit_bytes = limit_bytes
+
+    def load(self, ref: DatasetRef) -> Dataset:
+        """Read the dataset meant. The digest is compared before anything is parsed; nothing is cached.
+
+        Raises:
+            DatasetNotFoundError: there is no such file inside the folders.
+            DatasetTooLargeError: it is larger than the limit.
+            DatasetChangedError: the digest is another one, or the file changed while it was read.
+            DatasetError: it is no table of finite numbers and text.
+        """
+        path = self.resolve(ref.uri)
+        with _opened(path, ref.uri, self.limit_bytes) as stream:
+            before = os.fstat(stream.fileno())
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+            if found != ref.sha256:
+                raise DatasetChangedError(
+                    ref.uri,
+                    f"the file's sha256 is {found}, not {ref.sha256} as the reference says; "
+                    "use the file that was meant, or a new reference",
+                )
+            stream.seek(0)
+            try:
+                table = self._parsed(stream, ref.uri, path.suffix)
+            except MemoryError as error:
+                raise DatasetTooLargeError(
+                    ref.uri, "it does not fit in this machine's memory; split the data"
+                ) from error
+            after = os.fstat(stream.fileno())
+            if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+                raise DatasetChangedError(ref.uri, "the file changed while it was read; try again")
+        return Dataset(source=ref.uri, sha256=found, columns=table.values, text=table.text, unit=table.unit)
+
+    def resolve(self, uri: str) -> Path:
+        """The file an address means.
+
+        Args:
+            uri: a path relative to a root, ``file:name.csv``, or ``file:///absolute/name.csv``.
+
+        Raises:
+            DatasetNotFoundError: the address leads out of the folders, or to no file.
+        """
+        relative = _path_of(uri)
+        for root in self.roots:
+            base = root.resolve()
+            try:
+                path = (base / relative).resolve()
+                # An absolute path may lie elsewhere, and a symbolic link may lead out.
+                if path.is_relative_to(base) and path.is_file():
+                    return path
+            except (OSError, RuntimeError):  # a name that is too long, links in a circle
+                continue
+        raise DatasetNotFoundError(
+            uri, f"there is no such file in the data folder; it has {listed(self._names())}"
+        )
+
+    def _names(self) -> tuple[str, ...]:
+        found = (path for root in self.roots if root.is_dir() for path in root.iterdir())
+        return tuple(sorted(path.name for path in found if path.suffix.lower() in SUFFIXES))
+
+    def _parsed(self, stream: BinaryIO, source: str, suffix: str) -> Columns:
+        match suffix.lower():
+            case ".csv" | ".tsv":
+                return read_csv(stream, source)
+            case ".npz":
+                return read_npz(stream, source, self.limit_bytes)
+            case ".parquet":
+                return read_parquet(stream, source, self.limit_bytes)
+            case _:
+                raise DatasetError(
+                    source, f"the file type {suffix!r} is not read; save the data as .csv, .npz or .parquet"
+                )
+
+
+def digest(path: str | Path) -> str:
+    """The SHA-256 of a file in lower-case hexadecimal, read in pieces.
+
+    Raises:
+        DatasetNotFoundError: it is not there or cannot be opened.
+    """
+    with _opened(Path(path).resolve(), str(path), None) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def reference(path: str | Path, root: str | Path) -> DatasetRef:
+    """Refer to a file so that whoever has the same data folder can read it.
+
+    Args:
+        path: the file, absolute or relative to the working directory.
+        root: the data folder it is in.
+
+    Raises:
+        DatasetNotFoundError: it is not there, or not inside the folder.
+    """
+    whole, base = Path(path).resolve(), Path(root).resolve()
+    if not whole.is_relative_to(base):
+        raise DatasetNotFoundError(str(path), f"the file is not inside the data folder {root}; copy it there")
+    return DatasetRef(uri=whole.relative_to(base).as_posix(), sha256=digest(whole))
+
+
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """Names for a sentence, not too many of them."""
+    if not names:
+        return "none"
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def _path_of(uri: str) -> Path:
+    path = uri
+    if uri.lower().startswith("file:"):
+        parts = urlsplit(uri)
+        if parts.netloc not in {"", "localhost"}:
+            raise DatasetNotFoundError(
+                uri, f"the file is on the host {parts.netloc!r}; only local files are read"
+            )
+        path = unquote(parts.path)
+    elif "://" in uri:
+        raise DatasetNotFoundError(
+            uri, "only file: addresses and relative paths are read; copy the file into the data folder"
+        )
+    if not path or "\0" in path or ".." in Path(path).parts:
+        raise DatasetNotFoundError(uri, "the path is empty or holds '..'; name a file inside the data folder")
+    if path == uri and Path(path).is_absolute():
+        raise DatasetNotFoundError(uri, "the path is absolute; write it relative to the data folder")
+    return Path(path)
+
+
+@contextmanager
+def _opened(path: Path, source: str, limit_bytes: int | None) -> Iterator[BufferedReader]:
+    """Open a regular file; its size is checked on the open file, so it is the one that is then read."""
+    try:
+        # Without O_NONBLOCK, opening a pipe would wait for a writer for ever. The path is resolved already:
+        # a link at its end was put there since.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise DatasetNotFoundError(source, "there is no such file") from error
+    except OSError as error:
+        raise DatasetNotFoundError(source, f"the file cannot be opened: {error.strerror}") from error
+    with os.fdopen(handle, "rb") as stream:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise DatasetNotFoundError(source, "this is no regular file")
+        if limit_bytes is not None and found.st_size > limit_bytes:
+            raise DatasetTooLargeError(
+                source, f"it has {found.st_size:,} bytes and the limit is {limit_bytes:,}; split the data"
+            )
+        yield stream
