@@ -249,7 +249,7 @@ def test_a_loss_that_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         TrainingError, match=r"^epoch 1: the loss is nan; lower the learning rate \(it is 0.001\)$"
     ):
-        train(task(network="exploding"), blobs())
+        train(task(network="exploding", learning_rate=0.001), blobs())
 
 
 def test_asking_for_cuda_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
