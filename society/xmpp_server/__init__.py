@@ -1,0 +1,61 @@
+"""An XMPP server small enough to read: for societies on one machine, and for tests.
+
+In production, across machines, run Prosody or ejabberd. This one has no server-to-server streams, no group
+chat, no stream management, and keeps accounts, rosters and waiting messages where it is told to: in memory,
+unless given a store. What it has follows RFC 6120, RFC 6121 and RFC 7622.
+
+    bytes -> connection -> secure (TLS) -> stream (XML) -> negotiation, then router -> switchboard -> bytes
+"""
+
+from .accounts import AccountStore, Credentials, Keys, MemoryAccounts, derive
+from .errors import (
+    AuthorityError,
+    JidError,
+    ListenError,
+    PasswordError,
+    StanzaError,
+    StoreError,
+    StreamError,
+    XmppServerError,
+)
+from .faults import Action, Interceptor, Line, Passage, ScriptedFaults, SeededFaults
+from .jid import Jid
+from .limits import Limits
+from .offline import MemoryOffline, OfflineStore
+from .rosters import MemoryRosters, RosterStore
+from .server import XmppServer
+from .tls import CertificateAuthority
+
+__all__ = [
+    # the server
+    "XmppServer",
+    "CertificateAuthority",
+    "Limits",
+    # its stores: ports and their in-memory bindings
+    "AccountStore",
+    "MemoryAccounts",
+    "Credentials",
+    "Keys",
+    "derive",
+    "OfflineStore",
+    "MemoryOffline",
+    "RosterStore",
+    "MemoryRosters",
+    # faults for tests
+    "Interceptor",
+    "Passage",
+    "Line",
+    "Action",
+    "ScriptedFaults",
+    "SeededFaults",
+    # addresses and errors
+    "Jid",
+    "XmppServerError",
+    "StreamError",
+    "StanzaError",
+    "JidError",
+    "PasswordError",
+    "StoreError",
+    "AuthorityError",
+    "ListenError",
+]

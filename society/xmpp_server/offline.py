@@ -1,0 +1,53 @@
+"""Messages for accounts that are away (RFC 6121 §8.5.2.2, XEP-0160), stamped with the time (XEP-0203)."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from datetime import UTC, datetime
+from typing import Protocol
+
+from .stanzas import quote
+
+
+class OfflineStore(Protocol):
+    """Port: where waiting messages are kept. Called on the event loop, so it must not wait long.
+
+    User names come prepared (`jid.prepare_local`). The router, the only writer, counts before it appends.
+    """
+
+    def append(self, user: str, stanza_xml: str, when: datetime) -> None:
+        """Keep one stanza, behind those that wait. It is ready to be sent: `when` (UTC) is already in it."""
+        ...
+
+    def take(self, user: str) -> list[str]:
+        """Remove and return what waits for an account, oldest first, in one step."""
+        ...
+
+    def count(self, user: str) -> int:
+        """How many wait."""
+        ...
+
+
+class MemoryOffline:
+    """Waiting messages of one process."""
+
+    def __init__(self) -> None:
+        self._waiting: defaultdict[str, deque[str]] = defaultdict(deque)
+
+    def append(self, user: str, stanza_xml: str, when: datetime) -> None:
+        """See `OfflineStore`."""
+        self._waiting[user].append(stanza_xml)
+
+    def take(self, user: str) -> list[str]:
+        """See `OfflineStore`."""
+        return list(self._waiting.pop(user, ()))
+
+    def count(self, user: str) -> int:
+        """See `OfflineStore`."""
+        return len(self._waiting[user]) if user in self._waiting else 0
+
+
+def delay(domain: str, when: datetime) -> bytes:
+    """Write the stamp of a message that waited since `when` (XEP-0203, XEP-0082)."""
+    stamp = when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f'<delay xmlns="urn:xmpp:delay" from="{quote(domain)}" stamp="{stamp}"/>'.encode()

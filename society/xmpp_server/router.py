@@ -1,0 +1,170 @@
+"""What becomes of the stanzas of a session: checked, stamped, and handed to whoever they concern."""
+
+from __future__ import annotations
+
+import functools
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+
+from .accounts import AccountStore
+from .errors import JidError, StanzaError, StoreError, StreamError
+from .features import Features
+from .jid import Jid, prepare_resource
+from .limits import Limits
+from .messages import Messages
+from .offline import OfflineStore
+from .presence import Presences
+from .registration import Registration
+from .rosters import RosterStore
+from .stanzas import CLIENT, Stanza, reply
+from .subscriptions import Subscriptions
+from .switchboard import Link, Session, Switchboard
+
+
+class Router:
+    """The rules of one server, without sockets."""
+
+    def __init__(
+        self,
+        switchboard: Switchboard,
+        *,
+        accounts: AccountStore,
+        offline: OfflineStore,
+        rosters: RosterStore,
+        registration: Registration,
+        limits: Limits,
+        clock: Callable[[], datetime],
+        version: str,
+    ) -> None:
+        self.switchboard = switchboard
+        self._accounts = accounts
+        self._offline = offline
+        self._limits = limits
+        self._parse = functools.lru_cache(maxsize=4096)(Jid.parse)  # a society has few addresses, and repeats
+        self._messages = Messages(switchboard, accounts, offline, limits, clock)
+        self._subscriptions = Subscriptions(switchboard, accounts, rosters, limits)
+        self._presences = Presences(switchboard, self._subscriptions, self._messages, limits)
+        self._features = Features(
+            self._presences, self._subscriptions, registration, limits, version, self.remove_account
+        )
+
+    def bind(self, user: str, resource: str, link: Link) -> Session:
+        """Give a connection its full JID (RFC 6120 §7); without a wish the server chooses the resource.
+
+        Raises:
+            StanzaError: the resource is unusable, or the account has too many sessions.
+        """
+        try:
+            prepared = prepare_resource(resource) if resource else secrets.token_urlsafe(9)
+        except JidError as error:
+            raise StanzaError("bad-request", f"the resource is unusable: {error.reason}") from error
+        jid = Jid(user, self.switchboard.domain, prepared)
+        former = self.switchboard.find(jid)
+        if former is not None:
+            # §7.7.2.2: the newcomer is more likely to be alive. The former one leaves before this goes on.
+            former.link.close(StreamError("conflict", "somebody has logged in with the same resource"))
+        elif len(self.switchboard.sessions(user)) >= self._limits.resources:
+            raise StanzaError("resource-constraint", f"at most {self._limits.resources} sessions")  # §7.6.2.1
+        session = Session(jid, link)
+        self.switchboard.add(session)
+        return session
+
+    def leave(self, session: Session, unsent: Iterable[bytes] = ()) -> None:
+        """End a session; messages that were not written any more go to the account's others, or wait."""
+        if self.switchboard.remove(session):
+            self._presences.vanish(session)
+            try:
+                self._messages.reroute(unsent)
+            except StoreError:
+                return  # nobody is left who could be told
+
+    def remove_account(self, user: str) -> None:
+        """Remove an account with all that belongs to it, and end its sessions."""
+        for contact in self._subscriptions.contacts(user):
+            self._presences.part(user, contact)
+        self._accounts.remove(user)
+        self._offline.take(user)
+        self._features.forget(user)
+
+    def receive(self, session: Session, stanza: Stanza) -> None:
+        """Act on one stanza.
+
+        Raises:
+            StreamError: the stream must end.
+        """
+        kind = stanza.kind
+        if stanza.namespace != CLIENT or kind not in {"message", "presence", "iq"}:
+            raise StreamError("unsupported-stanza-type")
+        claimed = stanza.attributes.get("from")
+        if claimed is not None:
+            self._check_sender(session, claimed)
+        target: Jid | None = None
+        try:
+            to = stanza.attributes.get("to")
+            if to is not None:
+                target = self._parse(to)
+            if stanza.oversized:
+                text = f"a stanza is limited to {self._limits.stanza_bytes} bytes"
+                self.switchboard.refuse(session.jid, stanza, target, "policy-violation", text)
+            elif kind == "message":
+                # RFC 6120 §10.3.1: without `to`, a message is for the sender's own account.
+                self._messages.route(session.jid, stanza, target or session.bare)
+            elif kind == "iq":
+                self._iq(session, stanza, target)
+            else:
+                self._presences.receive(session, stanza, target)
+        except JidError as error:
+            self.switchboard.refuse(session.jid, stanza, None, "jid-malformed", error.reason)
+        except StanzaError as error:
+            self.switchboard.refuse(session.jid, stanza, target, error.condition, error.text)
+        except StoreError as error:
+            self.switchboard.refuse(session.jid, stanza, target, "resource-constraint", str(error))
+
+    def _check_sender(self, session: Session, claimed: str) -> None:
+        """RFC 6120 §8.1.2.1 lets a server validate or override; validating shows a mistake (§4.9.3.9).
+
+        Whatever was claimed, what is delivered carries the address that the server knows.
+        """
+        try:
+            sender = self._parse(claimed)
+        except JidError:
+            raise StreamError("invalid-from", "from is no JID") from None
+        if sender not in (session.jid, session.bare):
+            raise StreamError("invalid-from", f"you are {session.jid.full}")
+
+    def _iq(self, session: Session, stanza: Stanza, target: Jid | None) -> None:
+        """Route or answer an IQ (RFC 6120 §8.2.3, RFC 6121 §8.5)."""
+        board = self.switchboard
+        kind = stanza.type
+        if stanza.id is None or kind not in {"get", "set", "result", "error"}:
+            raise StanzaError("bad-request", "an IQ has an id, and a type of get, set, result or error")
+        if kind in {"get", "set"} and len(stanza.children) != 1:
+            raise StanzaError("bad-request", "a request has exactly one payload")
+        if target is not None and target.domain != board.domain:
+            raise StanzaError("remote-server-not-found")
+        if target is not None and target.resource:
+            other = board.find(target) if target.local else None
+            if other is None:
+                raise StanzaError("service-unavailable")  # RFC 6121 §8.5.3.2.3
+            board.forward(other, stanza, session.jid, target)
+        elif kind in {"get", "set"}:  # answers to our own pings need nothing
+            content = self._answer(session, stanza, target)
+            origin = target.xml if target is not None else ""
+            data = reply(stanza, origin, session.jid.xml, "result", content)
+            board.deliver(session, data, target.full if target is not None else session.bare.full, "iq")
+            if kind == "set" and session.user not in self._accounts:
+                self._expel(session.user)
+
+    def _answer(self, session: Session, stanza: Stanza, target: Jid | None) -> str:
+        if target is None or target == session.bare:
+            return self._features.to_self(session, stanza)
+        if not target.local:
+            return self._features.to_server(session, stanza)
+        return self._features.to_account(session, stanza, target)
+
+    def _expel(self, user: str) -> None:
+        """End the sessions of an account that is gone (XEP-0077 §3.2)."""
+        sessions: Sequence[Session] = self.switchboard.sessions(user)
+        for session in sessions:
+            session.link.close(StreamError("not-authorized", "the account is removed"))
