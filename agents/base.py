@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from spade.agent import Agent
-from spade.behaviour import CyclicBehaviour, FSMBehaviour
+from spade.behaviour import CyclicBehaviour, FSMBehaviour, PeriodicBehaviour, TimeoutBehaviour
 from spade.message import Message
 from spade.presence import PresenceManager
 
@@ -89,7 +89,11 @@ class LocutionAgent(Agent):
     """What this kind of agent understands, in order of preference."""
 
     def __init__(self, jid: str, password: str, server: Server, ports: Ports | None = None) -> None:
+        # SPADE 4.1.4: its container makes uvloop the policy of the whole process, under which a loop that
+        # runs already cannot start child processes any more.
+        policy = asyncio.get_event_loop_policy()
         super().__init__(jid, password, port=server.port, verify_security=server.verify)
+        asyncio.set_event_loop_policy(policy)
         # SPADE 4.1.4: agents in one process hand each other the very same mutable object, past all
         # validation. Not being in the container, we are written to over XMPP by every agent.
         self.container.unregister(self.jid)
@@ -110,7 +114,7 @@ class LocutionAgent(Agent):
         """Do what has to be done once the agent is connected and can converse. Override it."""
 
     async def on_stop(self) -> None:
-        """Do what has to be done before the agent says good-bye. Override it."""
+        """Do what has to be done before the agent ends, connected or not. Override it."""
 
     def may_ask(self, peer: AgentIdentifier) -> bool:
         """Whether an agent may open a conversation with us: those of our own domain may."""
@@ -232,8 +236,15 @@ class LocutionAgent(Agent):
         await self.on_ready()
 
     async def _async_stop(self) -> None:
-        if self.is_alive() and self.is_connected:
-            await self.on_stop()
+        try:
+            if self.is_alive():
+                if not self.is_connected:
+                    self.delivery.close()  # what is said from now on fails at once, instead of waiting
+                await self.on_stop()
+        finally:
+            await self._shut_down()
+
+    async def _shut_down(self) -> None:
         self.supervisor.close()
         if hasattr(self, "mailroom"):
             self.mailroom.close()
@@ -290,10 +301,10 @@ class LocutionAgent(Agent):
         if not others:
             return False
         message = Message.from_node(as_spade_stanza(stanza, self.client))
-        if not any(behaviour.match(message) for behaviour in others):
-            return False
-        self.dispatch(message)
-        return True
+        takers = [each for each in others if _listens(each) and each.match(message)]
+        for behaviour in takers:
+            self.submit(behaviour.enqueue(message))
+        return bool(takers)
 
     def _trace(self, message: AclMessage, peer: AgentIdentifier) -> None:
         """Show a message on SPADE's dashboard, where it runs."""
@@ -316,6 +327,12 @@ class LocutionAgent(Agent):
                 return ontology
         names = ", ".join(each.label for each in self.ontologies)
         raise ValueError(f"{type(term).__name__} is a term of none of this agent's ontologies ({names})")
+
+
+def _listens(behaviour: CyclicBehaviour) -> bool:
+    # SPADE 4.1.4: without a template everything matches, so a heartbeat would swallow, in a mailbox that
+    # nobody reads, each message that its sender should be told about.
+    return behaviour.template is not None or not isinstance(behaviour, PeriodicBehaviour | TimeoutBehaviour)
 
 
 def _identifier(agent: AgentIdentifier | str) -> AgentIdentifier:

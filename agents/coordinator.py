@@ -9,7 +9,7 @@ Several coordinators may stand by: they elect a leader, and only the leader is i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from agents.base import Ports, Server
 from agents.registered import RegisteredAgent
@@ -126,16 +126,17 @@ class Coordinator(RegisteredAgent):
             tell(Called(task=task.id, learners=tuple(names), attempt=attempt))
             contract = await self._contract(names, action, task.id, attempt, tell)
             if not contract.awards:
-                return Fail(Cause.NO_PROPOSAL, _nobody(contract))
+                return Fail(Cause.NO_PROPOSAL, _nobody(contract, lost))
             ((winner, outcome),) = contract.awards.items()
             if isinstance(outcome, Succeeded):
                 return outcome.result
             lost[winner] = sentence(outcome)
             tell(AwardLost(task=task.id, learner=winner, text=lost[winner]))
             if not _is_worth_another_try(outcome):
-                break
-        told = "; ".join(f"{name}: {why}" for name, why in lost.items())
-        return Fail(Cause.INTERNAL_ERROR, f"the task was awarded {attempt} times in vain: {told}")
+                return Fail(Cause.UNSUPPORTED_VALUE, f"{winner}: {lost[winner]}")
+        return Fail(
+            Cause.INTERNAL_ERROR, f"the task was awarded {self._attempts} times in vain: {_listed(lost)}"
+        )
 
     @on(Predict)
     async def predict(self, action: Predict, _task: Participation) -> Answer:
@@ -222,9 +223,14 @@ def first_done(proposals: Sequence[Proposal]) -> list[Proposal]:
     return sorted(bids, key=lambda each: each.term.seconds if isinstance(each.term, Bid) else 0.0)[:1]
 
 
-def _nobody(contract: Contract) -> str:
-    told = "; ".join(f"{name}: {sentence(outcome)}" for name, outcome in sorted(contract.declined.items()))
-    return f"no learner offered to do it: {told}" if told else "no learner made a usable bid"
+def _nobody(contract: Contract, lost: Mapping[str, str]) -> str:
+    declined = {name: sentence(outcome) for name, outcome in sorted(contract.declined.items())}
+    told = f"no learner offered to do it: {_listed(declined)}" if declined else "no learner made a usable bid"
+    return f"{told}; it was awarded in vain before: {_listed(lost)}" if lost else told
+
+
+def _listed(reasons: Mapping[str, str]) -> str:
+    return "; ".join(f"{name}: {why}" for name, why in reasons.items())
 
 
 def _is_worth_another_try(outcome: Outcome) -> bool:

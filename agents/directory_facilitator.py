@@ -30,6 +30,9 @@ LONGEST_LEASE = 3600.0
 
 COLLECTION = "directory"
 
+ANSWER_BYTES = 900_000
+"""Descriptions beyond it, as JSON, are left out of an answer: no message carries more (`CONTENT_LIMIT`)."""
+
 
 class DirectoryFacilitator(LocutionAgent):
     """Registers descriptions and finds them.
@@ -86,21 +89,25 @@ class DirectoryFacilitator(LocutionAgent):
         name = action.name.name
         if name not in self._live():
             return Fail(Cause.NOT_REGISTERED, f"{name} is not registered, or its lease has run out", name)
-        del self._entries[name]
         self.ports.records.remove(COLLECTION, name)
+        del self._entries[name]
         return Done()
 
     @on(Search)
     async def search(self, action: Search, _task: Participation) -> Answer:
         """Find the descriptions that the template matches, by name, with what is left of their leases."""
-        now = self.ports.clock()
+        now, room = self.ports.clock(), ANSWER_BYTES
         most = action.constraints.max_results or DEFAULT_RESULTS
-        found = [
-            description.model_copy(update={"lease_time": (until - now).total_seconds()})
-            for _name, (description, until) in sorted(self._live().items())
-            if matches(action.template, description)
-        ]
-        return Found(descriptions=tuple(found[:most]))
+        found: list[DfAgentDescription] = []
+        for _name, (description, until) in sorted(self._live().items()):
+            if not matches(action.template, description):
+                continue
+            left = description.model_copy(update={"lease_time": (until - now).total_seconds()})
+            room -= len(left.model_dump_json(exclude_none=True).encode())
+            if len(found) == most or room < 0:
+                break
+            found.append(left)
+        return Found(descriptions=tuple(found))
 
     def _own_name(self, description: DfAgentDescription, task: Participation) -> str | Refuse:
         """The name to be entered: an agent speaks for itself only (FIPA00023 leaves it to the DF)."""
@@ -128,13 +135,25 @@ class DirectoryFacilitator(LocutionAgent):
 
     def _load(self) -> None:
         for name, record in self.ports.records.all(COLLECTION).items():
-            until, _space, description = record.partition(" ")
             try:
-                entry = DfAgentDescription.model_validate_json(description)
-                self._entries[name] = (entry, datetime.fromisoformat(until))
+                self._entries[name] = _read(name, record)
             except ValueError:
                 # Written by another version: its owner registers anew within a third of the lease.
                 self.ports.records.remove(COLLECTION, name)
+
+
+def _read(name: str, record: str) -> tuple[DfAgentDescription, datetime]:
+    """An entry as `_enter` wrote it.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    time, _space, description = record.partition(" ")
+    until = datetime.fromisoformat(time)
+    entry = DfAgentDescription.model_validate_json(description)
+    if until.tzinfo is None or entry.name is None or entry.name.name != name:
+        raise ValueError(f"this is no entry of {name}: {record[:60]!r}")
+    return entry, until
 
 
 def _not_yours(name: str, task: Participation) -> Refuse:

@@ -11,8 +11,10 @@ import importlib
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, TypeVar
+from weakref import WeakKeyDictionary
 
 from agents.base import Ports, Server
 from agents.coordinator import INFERENCE, TRAINING
@@ -28,17 +30,29 @@ from learning.devices import (
     estimate_seconds,
     measure_rate,
 )
-from learning.errors import DatasetNotFoundError, DeviceError, LearningError, ModelError
+from learning.errors import (
+    Cancelled,
+    DatasetChangedError,
+    DatasetNotFoundError,
+    DeviceError,
+    LearningError,
+    MissingExtraError,
+    ModelError,
+)
 from learning.models import LoadedModel, TrainedModel
 from learning.networks import networks as known_networks
 from learning.registry import ModelStore
 from learning.training import EpochEnded, check, train
 from ontology.errors import Cause
 from ontology.management import ServiceDescription
+from ontology.models import DeviceDescription, ModelVersion
 from ontology.tasks import Bid, Evaluate, Evaluation, Predict, Predictions, Progress, Train, Trained
 
 QUEUE = 4
 """Trainings that may wait for their turn; further calls are refused."""
+
+_OURS = (DatasetChangedError, DatasetNotFoundError, DeviceError, MissingExtraError, ModelError)
+"""What is wrong with this learner, not with the task: another one may do better."""
 
 _T = TypeVar("_T")
 
@@ -84,9 +98,13 @@ class Learner(RegisteredAgent):
         self._data, self._store = DataFolder(data), ModelStore(models)
         self._queue = queue
         self._training = asyncio.Lock()
-        self._pending: dict[str, float] = {}
-        """Conversation-id of each training that is under way or waits, to its expected seconds."""
-        self._rates: dict[tuple[str, int, int, int], float] = {}
+        self._pending: dict[Participation, float] = {}
+        """Each training that is under way or waits, with its expected seconds."""
+        self._offered: WeakKeyDictionary[Participation, float] = WeakKeyDictionary()
+        """Each bid, with its expected seconds, waiting left out."""
+        self._working: dict[asyncio.Future[tuple[TrainedModel, ModelVersion]], threading.Event] = {}
+        """What runs in a thread now, and what stops it: one training, and one that is being cancelled."""
+        self._rates: dict[tuple[str, int, int, int, str], float] = {}
         self._loaded: dict[str, LoadedModel] = {}
 
     def services(self) -> tuple[ServiceDescription, ...]:
@@ -105,34 +123,37 @@ class Learner(RegisteredAgent):
         return (training, *models)
 
     @bids(Train)
-    async def bid(self, action: Train, _task: Participation) -> Answer:
+    async def bid(self, action: Train, task: Participation) -> Answer:
         """Offer to train: look at the data, measure the speed, add what waits already."""
         if len(self._pending) > self._queue:
             text = f"{len(self._pending)} trainings are under way or waiting; ask again later"
             return Refuse(Cause.OVERLOADED, text)
         try:
-            choose_device(action.device if action.device != "auto" else "cpu")
-            rows, rate = await asyncio.to_thread(self._measure, action)
+            rows, rate, device = await asyncio.to_thread(self._measure, action)
         except LearningError as error:
             return Refuse(Cause.UNSUPPORTED_VALUE, str(error))
         own = estimate_seconds(action, rows, rate)
+        self._offered[task] = own
         return Bid(
             seconds=own + sum(self._pending.values()),
             rows_per_second=rate,
             waiting=len(self._pending),
-            device=describe_device(self._device),
+            device=device,
         )
 
     @on(Train)
     async def train(self, action: Train, task: Participation) -> Answer:
         """Train, and keep the model."""
         task.agree()
-        self._pending[task.id] = self._expected(action)
+        self._pending[task] = self._offered.get(task) or self._expected(action)
         try:
             async with self._training:
-                return await self._train(action, task)
+                answer = await self._train(action, task)
         finally:
-            del self._pending[task.id]
+            del self._pending[task]
+        if isinstance(answer, Trained):
+            await self.describe()
+        return answer
 
     @on(Predict)
     async def predict(self, action: Predict, _task: Participation) -> Answer:
@@ -172,29 +193,33 @@ class Learner(RegisteredAgent):
                 )
                 loop.call_soon_threadsafe(task.tell, progress)
 
-        def work() -> TrainedModel:
+        def work() -> tuple[TrainedModel, ModelVersion]:
             data = self._data.load(action.dataset)
             device = self._device if action.device == "auto" else choose_device(action.device)
-            return train(action, data, device=device, on_progress=tell, is_cancelled=cancelled.is_set)
+            model = train(action, data, device=device, on_progress=tell, is_cancelled=cancelled.is_set)
+            if cancelled.is_set():
+                raise Cancelled(model.epochs)
+            return model, self._store.save(model, now=self.ports.clock())
 
-        working = asyncio.ensure_future(asyncio.to_thread(work))
+        # A thread of its own: trainings in the loop's few threads would leave none for predictions.
+        thread = ThreadPoolExecutor(1, thread_name_prefix=f"{self.me.local_name}-training")
+        working = loop.run_in_executor(thread, work)
+        self._working[working] = cancelled
+        working.add_done_callback(self._finished)
+        thread.shutdown(wait=False)
         try:
-            model = await asyncio.shield(working)
-            version = await asyncio.to_thread(self._store.save, model, now=self.ports.clock())
-        except (DeviceError, ModelError, DatasetNotFoundError) as error:
-            return Fail(Cause.INTERNAL_ERROR, str(error))  # ours: another learner may do better
+            model, version = await asyncio.shield(working)
+        except _OURS as error:
+            return Fail(Cause.INTERNAL_ERROR, str(error))
         except LearningError as error:
-            return Fail(Cause.UNSUPPORTED_VALUE, str(error))  # the task's
+            return Fail(Cause.UNSUPPORTED_VALUE, str(error))
         except asyncio.CancelledError:
             cancelled.set()
             # The thread stops before its next batch; until then it still uses the device.
             await asyncio.wait({working})
-            if not working.cancelled():
-                working.exception()
             raise
         seconds = time.monotonic() - began
         self._learn_rate(action, model, seconds)
-        await self.describe()
         return Trained(
             model=version,
             learner=self.me.name,
@@ -203,37 +228,54 @@ class Learner(RegisteredAgent):
             resources=describe_resources(),
         )
 
-    def _measure(self, action: Train) -> tuple[int, float]:
-        """Rows of the dataset, and rows per second on our device. Runs in a thread."""
+    async def _async_stop(self) -> None:
+        await super()._async_stop()
+        for cancelled in self._working.values():
+            cancelled.set()
+        if self._working:  # afterwards nothing of ours uses the device or the folder
+            await asyncio.wait(list(self._working))
+
+    def _finished(self, working: asyncio.Future[tuple[TrainedModel, ModelVersion]]) -> None:
+        del self._working[working]
+        if not working.cancelled():
+            working.exception()  # whoever waits for it gets it; if nobody does, it is no news
+
+    def _measure(self, action: Train) -> tuple[int, float, DeviceDescription]:
+        """Rows of the dataset, and rows per second on the device for it. Runs in a thread."""
+        device = self._device if action.device == "auto" else choose_device(action.device)
         data: Dataset = self._data.load(action.dataset)
         inputs, outputs = check(action, data)
-        key = (action.network, inputs, outputs, action.batch_size)
+        key = (action.network, inputs, outputs, action.batch_size, str(device))
         if key not in self._rates:
             self._rates[key] = measure_rate(
-                action.network, inputs, outputs, action.batch_size, self._device, kind=action.kind
+                action.network, inputs, outputs, action.batch_size, device, kind=action.kind
             )
-        return data.rows, self._rates[key]
+        return data.rows, self._rates[key], describe_device(device)
 
     def _expected(self, action: Train) -> float:
-        """Seconds that an awarded training will take, as far as we can tell without the data."""
+        """Seconds that a training without a bid will take, as far as we can tell without the data."""
         known = [rate for key, rate in self._rates.items() if key[0] == action.network]
         return estimate_seconds(action, 1000, min(known)) if known else 10.0
 
     def _learn_rate(self, action: Train, model: TrainedModel, seconds: float) -> None:
         """Bid next time what this training showed, data and validation included."""
         rows = sum(model.card.rows.values())
-        key = (action.network, model.card.inputs, model.card.outputs, action.batch_size)
+        device = str(model.card.settings["device"])
+        key = (action.network, model.card.inputs, model.card.outputs, action.batch_size, device)
         guessed = estimate_seconds(action, rows, 1.0, epochs=model.epochs)
         self._rates[key] = guessed / max(seconds, 1e-3)
 
     def _load(self, label: str) -> LoadedModel:
         """A model, kept in memory once read. Runs in a thread."""
         version = self._store.describe(label)
-        if version.label not in self._loaded:
+        model = self._loaded.get(version.label)
+        # The same label names another model where the folder was emptied meanwhile.
+        if model is None or model.version.sha256 != version.sha256:
+            model = self._store.load(version.label, device=self._device)
             if len(self._loaded) >= 8:
                 self._loaded.clear()
-            self._loaded[version.label] = self._store.load(version.label, device=self._device)
-        return self._loaded[version.label]
+            self._loaded[version.label] = model
+        return model
 
 
 async def _answer(work: Callable[[], _T]) -> _T | Refuse:

@@ -8,7 +8,7 @@ import random
 from spade.behaviour import CyclicBehaviour
 
 from agents.base import LocutionAgent, Ports, Server
-from behaviours.outcomes import Failed, Succeeded, sentence
+from behaviours.outcomes import Failed, Outcome, Succeeded, sentence
 from ontology.content import LANGUAGE, Reason
 from ontology.errors import Cause
 from ontology.management import (
@@ -26,6 +26,12 @@ from resilience.backoff import delay
 
 LEASE = 60.0
 """Seconds that are asked for. Short, so that an agent that died is soon forgotten."""
+
+TELL_WITHIN = 5.0
+"""Seconds for the directory's answer."""
+
+LEAVE_WITHIN = 2.0
+"""Seconds for the answer to a deregister: nobody's stop waits long for a directory that is gone."""
 
 
 class RegisteredAgent(LocutionAgent):
@@ -76,8 +82,8 @@ class RegisteredAgent(LocutionAgent):
     async def find(self, *services: ServiceDescription) -> tuple[DfAgentDescription, ...] | Failed:
         """Search the directory for agents that offer all of the services."""
         search = Search(template=DfAgentDescription(services=services))
-        outcome = await self.request(self.directory, search, reply_within=5.0, result_within=5.0)
-        match outcome:
+        asked = self.request(self.directory, search, reply_within=TELL_WITHIN, result_within=TELL_WITHIN)
+        match outcome := await asked:
             case Succeeded(result=Found(descriptions=descriptions)):
                 return descriptions
             case _:
@@ -108,35 +114,41 @@ class Entry:
                 languages=(LANGUAGE,),
                 lease_time=self._agent.lease,
             )
-            first, second = Modify(description=description), Register(description=description)
-            for action in (first, second) if self.is_entered else (second, first):
-                if await self._ask(action):
-                    self.is_entered = True
-                    return True
-            return False
+            modify, register = Modify(description=description), Register(description=description)
+            outcome = await self._ask(modify if self.is_entered else register)
+            if _knows_otherwise(outcome):
+                outcome = await self._ask(register if self.is_entered else modify)
+            if isinstance(outcome, Succeeded):
+                self.is_entered = True
+            return isinstance(outcome, Succeeded)
 
     async def leave(self) -> bool:
-        """Take the entry out."""
-        async with self._changing:
-            return await self._leave()
+        """Take the entry out; False when the directory could not be told in time."""
+        try:
+            async with asyncio.timeout(LEAVE_WITHIN), self._changing:
+                return await self._leave()
+        except TimeoutError:  # somebody else is still waiting for a directory that is gone
+            return False
 
     async def _leave(self) -> bool:
-        left = await self._ask(Deregister(name=self._agent.me))
+        outcome = await self._ask(Deregister(name=self._agent.me), within=LEAVE_WITHIN)
+        left = isinstance(outcome, Succeeded) or _knows_otherwise(outcome)
         self.is_entered = self.is_entered and not left
         return left
 
-    async def _ask(self, action: Register | Modify | Deregister) -> bool:
-        asked = self._agent.request(self._agent.directory, action, reply_within=5.0, result_within=5.0)
-        match await asked:
+    async def _ask(self, action: Register | Modify | Deregister, within: float = TELL_WITHIN) -> Outcome:
+        directory = self._agent.directory
+        outcome = await self._agent.request(directory, action, reply_within=within, result_within=within)
+        match outcome:
             case Succeeded(result=Registered(lease_time=granted)):
                 self.granted = granted
-                return True
-            case Succeeded():
-                return True
-            case Failed(reason) if reason.cause == Cause.NOT_REGISTERED and isinstance(action, Deregister):
-                return True
-            case _:
-                return False
+        return outcome
+
+
+def _knows_otherwise(outcome: Outcome) -> bool:
+    """Whether the directory knows us from before, or has forgotten us."""
+    known = {Cause.ALREADY_REGISTERED, Cause.NOT_REGISTERED}
+    return isinstance(outcome, Failed) and outcome.reason.cause in known
 
 
 class Registering(CyclicBehaviour):

@@ -52,14 +52,24 @@ class Complaints:
         self._emit(MessageNotUnderstood(agent=self._me, peer=peer.name, cause=error.cause, text=error.text))
         if self._may_answer(peer):
             content = explain(error.cause, error.text, error.about)
-            self._answer(
-                AclMessage(performative=Performative.NOT_UNDERSTOOD, content=content, language=LANGUAGE), peer
+            answer = AclMessage(
+                performative=Performative.NOT_UNDERSTOOD,
+                content=content,
+                language=LANGUAGE,
+                conversation_id=unreadable.conversation_id,
+                in_reply_to=unreadable.reply_with,
             )
+            self._answer(answer, peer)
 
     def refuse(self, message: AclMessage, peer: AgentIdentifier, cause: Cause, text: str) -> None:
         """Refuse to open a conversation."""
         self._emit(MessageNotUnderstood(agent=self._me, peer=peer.name, cause=cause, text=text))
         self._answer(message.reply(Performative.REFUSE, content=explain(cause, text)), peer)
+
+    def too_late_to_cancel(self, message: AclMessage, peer: AgentIdentifier) -> None:
+        """Tell an initiator whose cancel crossed our last word that there is nothing to cancel any more."""
+        content = explain(Cause.UNEXPECTED_ACT, "it was finished before the cancel came")
+        self._answer(message.reply(Performative.FAILURE, content=content), peer)
 
     def reject_late(self, message: AclMessage, peer: AgentIdentifier) -> None:
         """Release a participant that proposes for a call that is over."""

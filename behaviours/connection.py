@@ -9,7 +9,6 @@ stanza, also those that slixmpp would drop for want of a body.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 import ssl
@@ -37,6 +36,12 @@ KEEPALIVE_TIMEOUT = 3
 
 RECONNECT_MOST = 5.0
 """The longest pause between attempts, in seconds."""
+
+RETURN_WITHIN = 2 * RECONNECT_MOST
+"""Seconds after our own return in which a peer that is not there may still be on its way back."""
+
+REMEMBERED = 10_000
+"""Full JIDs that are known to answer probes; they are learnt anew when there are more."""
 
 
 class ConnectionFailed(Exception):  # noqa: N818 - it reads as what happened
@@ -123,6 +128,10 @@ class XmppConnection(XMPPClient):
         self._first: asyncio.Future[None] | None = None
         self._last_error = ""
         self._answering: set[str] = set()
+        self._pings: set[asyncio.Future[Any]] = set()
+        self._login: set[asyncio.Task[Any]] = set()
+        self._has_stood = False
+        self._online_since = -RETURN_WITHIN
         # SPADE 4.1.4: its keepalive notices a frozen server after 84 s; `_keep_alive` takes its place.
         self["xep_0199"].disable_keepalive()
         self._keeping_alive: asyncio.Task[None] | None = None
@@ -161,7 +170,7 @@ class XmppConnection(XMPPClient):
             self._fatal = f"{self.boundjid.bare}: no session with {host}:{port} within {timeout:g} s: {why}"
             await self.close()
             raise ConnectionFailed(self._fatal) from None
-        except ConnectionFailed:
+        except (ConnectionFailed, asyncio.CancelledError):
             await self.close()
             raise
 
@@ -173,11 +182,11 @@ class XmppConnection(XMPPClient):
             self._first.cancelled() or self._first.exception()
         self.cancel_connection_attempt()
         if self.transport is not None:
-            with contextlib.suppress(TimeoutError, asyncio.CancelledError):
-                await asyncio.wait_for(self.disconnect(wait=0.5), 2)
+            await asyncio.wait({self.disconnect(wait=0.5)}, timeout=2)
         # slixmpp leaves the task that empties its queue running for ever.
         filters: asyncio.Task[None] | None = self.__dict__.get("_run_out_filters")
         tasks = [task for task in (self._coming_back, self._keeping_alive, filters) if task is not None]
+        tasks += self._login
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -203,39 +212,54 @@ class XmppConnection(XMPPClient):
         """
         life = await self._ping(jid, timeout)
         if life is Life.ALIVE:
+            if len(self._answering) >= REMEMBERED:
+                self._answering.clear()
             self._answering.add(jid)
-        elif jid not in self._answering:
-            return Life.ALIVE
-        elif life is Life.GONE:
-            self._answering.discard(jid)
-        return life
+            return life
+        # After a break of ours the peer may be on its way back as well: the server was restarted.
+        is_excused = asyncio.get_running_loop().time() < self._online_since + RETURN_WITHIN
+        return Life.ALIVE if is_excused or jid not in self._answering else life
 
     async def _ping(self, jid: str, timeout: float) -> Life:
         if not self.is_online:
             return Life.SILENT
+        ping = asyncio.ensure_future(self["xep_0199"].send_ping(JID(jid), timeout=timeout))
+        self._pings.add(ping)
         try:
-            await self["xep_0199"].send_ping(JID(jid), timeout=timeout)
-        except IqTimeout:
+            await asyncio.wait({ping})
+            if not ping.cancelled():
+                ping.result()
+                return Life.ALIVE
+        except (IqTimeout, NotConnectedError):
             return Life.SILENT
         except IqError:
             return Life.GONE
-        except NotConnectedError:
-            return Life.SILENT
-        return Life.ALIVE
+        finally:
+            self._pings.discard(ping)
+            ping.cancel()
+        return Life.SILENT
 
     def _spawn_event(self, xml: Any) -> None:
         # slixmpp fires `message` only where there is a body; ours may have none.
         if xml.tag == MESSAGE:
             self._on_message(xml)
-        else:
+        elif self.is_online:
             super()._spawn_event(xml)
+        else:
+            # slixmpp leaves a login that is broken off waiting for its answer for two minutes.
+            before = asyncio.all_tasks()
+            super()._spawn_event(xml)
+            self._login = {task for task in self._login if not task.done()} | asyncio.all_tasks() - before
 
     def reschedule_connection_attempt(self) -> None:
         """Leave it to `_come_back`: slixmpp waits 3, 9, 21 ... 300 s."""
         self._current_connection_attempt = None
 
     def _started(self, _event: object) -> None:
+        # A first session is no return: nobody was there with us when it broke.
+        self._online_since = asyncio.get_running_loop().time() if self._has_stood else -RETURN_WITHIN
         self._online.set()
+        self._has_stood = True
         self._last_error = ""
         if self._first is not None and not self._first.done():
             self._first.set_result(None)
@@ -246,10 +270,13 @@ class XmppConnection(XMPPClient):
     def _ended(self, reason: object) -> None:
         was_online, told = self.is_online, str(reason or "the connection was lost")
         self._online.clear()
-        self._answering.clear()
+        for ping in self._pings:
+            ping.cancel()  # no answer can come any more
         if was_online and not self._is_stopping:
             self._on_offline(told)
-        if self._fatal is not None and was_online:
+        if self._fatal is not None and self._has_stood and not self._is_stopping:
+            # Also on the way back: the password may have been changed meanwhile.
+            self._has_stood = False
             self._on_fatal(self._fatal)
         self._plan_return()
 

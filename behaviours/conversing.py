@@ -103,6 +103,8 @@ class Seat:
         """The peer with the address that it last wrote from."""
         self.has_complained = False
         """Whether we have answered an act out of sequence once."""
+        self.cancel: AclMessage | None = None
+        """The initiator's cancel, once it has come."""
         self._room = room
         self._steps: deque[Step] = deque()
         self._arrived = asyncio.Event()
@@ -145,9 +147,12 @@ class Seat:
         Raises:
             RemoteProtocolError: the peer must not say that now. Nothing has changed.
         """
+        message = self._unechoed(message)
         moved = machine.receive(self.protocol, self.conversation, message)
         if message.sender is not None:
             self.peer = message.sender
+        if message.performative is Performative.CANCEL:
+            self.cancel = message
         self._add(Heard(message))
         self._move(moved)
         if moved.state == "LATE":
@@ -157,7 +162,7 @@ class Seat:
     def accepts(self, message: AclMessage) -> bool:
         """Whether the table lets the peer say that now."""
         try:
-            machine.receive(self.protocol, self.conversation, message)
+            machine.receive(self.protocol, self.conversation, self._unechoed(message))
         except RemoteProtocolError:
             return False
         return True
@@ -204,6 +209,14 @@ class Seat:
                     how = "has left" if gone else "has stopped answering"
                     self.lose(Reason(cause=Cause.VANISHED, text=f"{self.peer} {how}", about=self.peer.name))
             await asyncio.sleep(PROBE_EVERY)
+
+    def _unechoed(self, message: AclMessage) -> AclMessage:
+        # SPADE 4.1.4: `make_reply` copies every parameter. A reply that bears the reply-with of our own
+        # last message is an answer to it, whatever in-reply-to came along from before.
+        ours = self.conversation.awaited
+        if ours is None or message.reply_with != ours:
+            return message
+        return message.model_copy(update={"in_reply_to": ours, "reply_with": None})
 
     def _add(self, step: Step) -> None:
         self._steps.append(step)

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from behaviours.connection import ConnectionFailed, Transport
+from behaviours.conversing import system_now
 from behaviours.events import Hook, MessageSent, MessageUndelivered
 from behaviours.wire import Bounced, render
 from ontology.acl import AclMessage
@@ -29,6 +32,13 @@ CONFIRM_WITHIN = 10.0
 
 WATCHED = 10_000
 """Messages whose bounce is awaited; beyond that the oldest are taken as delivered."""
+
+WATCH_SECONDS = 60.0
+"""Seconds after which a bounce is no longer expected, and the message is let go of."""
+
+TOLD_BEFORE = 0.95
+"""Part of the time to its reply-by that a message waits for a connection: its sender is to hear what is
+the matter before the deadline, not that the peer did not answer."""
 
 WAITING = 10_000
 """Messages that wait for a connection; beyond that a further one is reported at once."""
@@ -64,11 +74,11 @@ OnLost = Callable[[Reason], None]
 
 
 @dataclass(frozen=True)
-class _Waiting:
+class _Posted:
     message: AclMessage
     to: AgentIdentifier
     stanza_id: str
-    timer: asyncio.TimerHandle
+    on_lost: OnLost
 
 
 class Delivery:
@@ -79,21 +89,30 @@ class Delivery:
         transport: the connection.
         hook: sink of facts.
         patience: seconds that a message waits for a connection.
+        clock: the wall clock, aware: what reply-by is compared with.
     """
 
     def __init__(
-        self, me: AgentIdentifier, transport: Transport, hook: Hook, patience: float = PATIENCE
+        self,
+        me: AgentIdentifier,
+        transport: Transport,
+        hook: Hook,
+        patience: float = PATIENCE,
+        clock: Callable[[], datetime] = system_now,
     ) -> None:
         self._me, self._transport, self._hook, self._patience = me, transport, hook, patience
-        self._watched: OrderedDict[str, tuple[AclMessage, AgentIdentifier, OnLost]] = OrderedDict()
-        self._waiting: deque[_Waiting] = deque()
+        self._clock = clock
+        self._watched: OrderedDict[str, tuple[float, _Posted]] = OrderedDict()
+        self._waiting: OrderedDict[str, tuple[_Posted, asyncio.TimerHandle]] = OrderedDict()
         self._unconfirmed: list[asyncio.Future[bool]] = []
         self._confirming: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     def post(self, message: AclMessage, to: AgentIdentifier, on_lost: OnLost) -> str:
-        """Send without waiting; `on_lost` is called at most once if it does not get through.
+        """Send without waiting; `on_lost` is called at most once, later, if it does not get through.
 
-        While there is no connection the message waits, in order, for at most `patience` seconds.
+        While there is no connection the message waits, in order, for at most `patience` seconds, and
+        not until after its reply-by: nobody waits for its answer then.
 
         Returns:
             The stanza's id.
@@ -101,14 +120,16 @@ class Delivery:
         Raises:
             ValueError: the message holds a character that XML cannot carry. Nothing was sent.
         """
-        stanza_id = uuid.uuid4().hex
-        stanza = render(message, to.jid, stanza_id)
-        self._watch(stanza_id, message, to, on_lost)
-        if self._waiting or not self._transport.is_online:
-            self._wait(message, to, stanza_id)
-        else:
-            self._hand_over(stanza, message, to, stanza_id)
-        return stanza_id
+        posted = _Posted(message, to, uuid.uuid4().hex, on_lost)
+        stanza = render(message, to.jid, posted.stanza_id)
+        must_wait = bool(self._waiting) or not self._transport.is_online
+        if self._is_closed:
+            self._refuse(posted, Cause.UNREACHABLE, "the agent was stopped")
+        elif must_wait and len(self._waiting) >= WAITING:
+            self._refuse(posted, Cause.OVERLOADED, f"{WAITING:,} messages wait for a connection already")
+        elif must_wait or not self._hand_over(posted, stanza):
+            self._wait(posted)
+        return posted.stanza_id
 
     async def send(self, message: AclMessage) -> DeliveryResult:
         """Send to every receiver and wait until the server has confirmed or returned it.
@@ -118,18 +139,30 @@ class Delivery:
         """
         if not message.receiver:
             raise ValueError("the message has no receiver: name at least one agent")
-        lost: list[Reason] = []
-        for to in message.receiver:
-            self.post(message, to, lost.append)
+        lost: asyncio.Future[Reason] = asyncio.get_running_loop().create_future()
+
+        def on_lost(reason: Reason) -> None:
+            if not lost.done():
+                lost.set_result(reason)
+
+        posted = [self.post(message, to, on_lost) for to in message.receiver]
+        confirming = asyncio.ensure_future(self._confirm_online())
         try:
-            async with asyncio.timeout(self._patience + CONFIRM_WITHIN):
-                while not lost and not self._transport.is_online:
-                    await self._online_or_lost(lost)
-                is_confirmed = bool(lost) or await self._confirm()
-        except TimeoutError:
-            is_confirmed = False
-        if lost:
-            return Undelivered(lost[0])
+            ends: set[asyncio.Future[Any]] = {lost, confirming}
+            await asyncio.wait(
+                ends,
+                timeout=self._patience + CONFIRM_WITHIN,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            is_confirmed = confirming.done() and confirming.result()
+        finally:
+            confirming.cancel()
+        if lost.done():
+            return Undelivered(lost.result())
+        withdrawn = [self._withdraw(stanza_id) for stanza_id in posted]
+        if any(withdrawn):
+            text = "the connection to the server was lost again; it was not sent"
+            return Undelivered(Reason(cause=Cause.UNREACHABLE, text=text))
         if not is_confirmed:
             text = "the connection was lost before the server confirmed: nobody knows whether it arrived"
             return Undelivered(Reason(cause=Cause.UNREACHABLE, text=text))
@@ -139,81 +172,93 @@ class Delivery:
         """Take note of a stanza that came back; one that is not ours is ignored."""
         meaning = _MEANING.get(bounce.condition, bounce.condition)
         told = f" ({bounce.text})" if bounce.text and bounce.text != meaning else ""
-        self._lose(bounce.stanza_id, Cause.UNREACHABLE, f"{bounce.peer}: {meaning}{told}")
+        _since, posted = self._watched.pop(bounce.stanza_id, (0.0, None))
+        if posted is not None:
+            self._lose(posted, Cause.UNREACHABLE, f"{bounce.peer}: {meaning}{told}")
 
     def came_online(self) -> None:
-        """Send what has been waiting, in order."""
+        """Send what has been waiting, in order; what a new break leaves keeps its place."""
         while self._waiting and self._transport.is_online:
-            waiting = self._waiting.popleft()
-            waiting.timer.cancel()
-            stanza = render(waiting.message, waiting.to.jid, waiting.stanza_id)
-            self._hand_over(stanza, waiting.message, waiting.to, waiting.stanza_id)
+            posted, timer = next(iter(self._waiting.values()))
+            if not self._hand_over(posted, render(posted.message, posted.to.jid, posted.stanza_id)):
+                return
+            timer.cancel()
+            del self._waiting[posted.stanza_id]
 
     def close(self) -> None:
         """Report everything that still waits; nothing is sent any more."""
+        self._is_closed = True
         while self._waiting:
-            waiting = self._waiting.popleft()
-            waiting.timer.cancel()
-            self._lose(waiting.stanza_id, Cause.UNREACHABLE, "the agent was stopped before it was sent")
+            _stanza_id, (posted, timer) = self._waiting.popitem(last=False)
+            timer.cancel()
+            self._lose(posted, Cause.UNREACHABLE, "the agent was stopped before it was sent")
         if self._confirming is not None:
             self._confirming.cancel()
+        for waiter in self._unconfirmed:
+            if not waiter.done():
+                waiter.set_result(False)
 
-    def _watch(self, stanza_id: str, message: AclMessage, to: AgentIdentifier, on_lost: OnLost) -> None:
-        self._watched[stanza_id] = (message, to, on_lost)
-        if len(self._watched) > WATCHED:
+    def _watch(self, posted: _Posted) -> None:
+        now = asyncio.get_running_loop().time()
+        self._watched[posted.stanza_id] = (now, posted)
+        while len(self._watched) > WATCHED or next(iter(self._watched.values()))[0] < now - WATCH_SECONDS:
             self._watched.popitem(last=False)
 
-    def _wait(self, message: AclMessage, to: AgentIdentifier, stanza_id: str) -> None:
-        if len(self._waiting) >= WAITING:
-            self._lose(stanza_id, Cause.OVERLOADED, f"{WAITING:,} messages wait for a connection already")
-            return
-        timer = asyncio.get_running_loop().call_later(self._patience, self._give_up, stanza_id)
-        self._waiting.append(_Waiting(message, to, stanza_id, timer))
+    def _wait(self, posted: _Posted) -> None:
+        patience = self._patience
+        if posted.message.reply_by is not None:
+            remaining = (posted.message.reply_by - self._clock()).total_seconds()
+            patience = max(0.0, min(patience, remaining * TOLD_BEFORE))
+        timer = asyncio.get_running_loop().call_later(patience, self._give_up, posted, patience)
+        self._waiting[posted.stanza_id] = (posted, timer)
 
-    def _give_up(self, stanza_id: str) -> None:
-        self._waiting = deque(each for each in self._waiting if each.stanza_id != stanza_id)
-        text = f"no connection to the server within {self._patience:g} s; it was not sent"
-        self._lose(stanza_id, Cause.UNREACHABLE, text)
+    def _give_up(self, posted: _Posted, patience: float) -> None:
+        del self._waiting[posted.stanza_id]
+        text = f"no connection to the server within {patience:.3g} s; it was not sent"
+        self._lose(posted, Cause.UNREACHABLE, text)
 
-    def _hand_over(self, stanza: str, message: AclMessage, to: AgentIdentifier, stanza_id: str) -> None:
+    def _withdraw(self, stanza_id: str) -> bool:
+        """Take back what still waits; whether it did."""
+        found = self._waiting.pop(stanza_id, None)
+        if found is not None:
+            found[1].cancel()
+        return found is not None
+
+    def _hand_over(self, posted: _Posted, stanza: str) -> bool:
         try:
             self._transport.hand_over(stanza)
         except ConnectionFailed:
-            self._wait(message, to, stanza_id)
-            return
+            return False
+        self._watch(posted)
         self._hook(
             MessageSent(
                 agent=self._me.name,
-                performative=message.performative.value,
-                protocol=message.protocol or "",
-                peer=to.name,
+                performative=posted.message.performative.value,
+                protocol=posted.message.protocol or "",
+                peer=posted.to.name,
             )
         )
+        return True
 
-    def _lose(self, stanza_id: str, cause: Cause, text: str) -> None:
-        found = self._watched.pop(stanza_id, None)
-        if found is None:
-            return
-        message, to, on_lost = found
+    def _refuse(self, posted: _Posted, cause: Cause, text: str) -> None:
+        # Not at once: whoever posts has not yet moved its conversation, which the loss would end.
+        asyncio.get_running_loop().call_soon(self._lose, posted, cause, text)
+
+    def _lose(self, posted: _Posted, cause: Cause, text: str) -> None:
         self._hook(
             MessageUndelivered(
                 agent=self._me.name,
-                performative=message.performative.value,
-                peer=to.name,
+                performative=posted.message.performative.value,
+                peer=posted.to.name,
                 cause=cause,
                 text=text,
             )
         )
-        on_lost(Reason(cause=cause, text=text, about=to.name))
+        posted.on_lost(Reason(cause=cause, text=text, about=posted.to.name))
 
-    async def _online_or_lost(self, lost: list[Reason]) -> None:
-        """Wait for a connection, but look up now and then whether the message was given up meanwhile."""
-        try:
-            async with asyncio.timeout(0.25):
-                await self._transport.wait_online()
-        except TimeoutError:
-            if lost:
-                return
+    async def _confirm_online(self) -> bool:
+        await self._transport.wait_online()
+        return await self._confirm()
 
     async def _confirm(self) -> bool:
         """One ping confirms every stanza that was handed over before it."""

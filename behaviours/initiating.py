@@ -167,12 +167,13 @@ async def call_for_proposals(
     observer = observer or Observer()
     message = opening(hub, Performative.CFP, CONTRACT_NET, ontology, action, reply_within)
     seats: dict[str, Seat] = {}
-    for peer in participants:
-        if peer.name not in seats:
-            seats[peer.name] = hub.open(CONTRACT_NET, message.model_copy(update={"receiver": (peer,)}), peer)
     proposals: list[Proposal] = []
     declined: dict[str, Outcome] = {}
     try:
+        for peer in participants:
+            if peer.name not in seats:
+                call = message.model_copy(update={"receiver": (peer,)})
+                seats[peer.name] = hub.open(CONTRACT_NET, call, peer)
         answers = [asyncio.ensure_future(_proposal(hub, seat)) for seat in seats.values()]
         try:
             for next_one in asyncio.as_completed(answers):
@@ -196,7 +197,7 @@ async def call_for_proposals(
                 observer.on_award(name)
             else:
                 _reject(seats[name], proposal)
-        winners = [seats[name] for name in seats if name in chosen]
+        winners = [seats[each.participant.name] for each in standing if each.participant.name in chosen]
         outcomes = await asyncio.gather(
             *(
                 _result(hub, seat, result_within, _notices(observer, seat.peer.name), is_agreed=True)

@@ -52,19 +52,31 @@ class Leading(CyclicBehaviour):
             self.candidacy = advance(self.candidacy, Event.BEATEN)
             return
         self.candidacy = advance(self.candidacy, Event.ACQUIRED, term)
+        if self.is_killed():  # we have resigned while we reached for it
+            self.candidacy = advance(self.candidacy, Event.RESIGNED)
+            await self._lock.release(group, term)
+            return
         self._hook(LeaderElected(agent=self._me, group=group, term=term))
-        await self._on_elected()
-        await self._lock.wait_lost(group, term)
+        try:
+            await self._on_elected()
+            await self._lock.wait_lost(group, term)
+        except Exception:
+            # Whoever cannot lead must not keep others from it.
+            await self.resign()
+            raise
         if self.is_leader:
             await self._step_down(Event.LOST)
 
     async def resign(self) -> None:
-        """Give the lock to the next, if we have it. For when the agent stops."""
+        """Give the lock to the next, if we have it, and stand no more. For when the agent stops."""
+        self.kill()
         if self.is_leader:
             term = self.candidacy.term
-            with contextlib.suppress(ConnectionError):
-                await self._step_down(Event.RESIGNED)
-            await self._lock.release(self.candidacy.group, term)
+            try:
+                with contextlib.suppress(ConnectionError):
+                    await self._step_down(Event.RESIGNED)
+            finally:
+                await self._lock.release(self.candidacy.group, term)
 
     async def _step_down(self, event: Event) -> None:
         self.candidacy = advance(self.candidacy, event)

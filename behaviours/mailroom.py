@@ -27,13 +27,13 @@ from behaviours.complaints import Complaints
 from behaviours.connection import Transport
 from behaviours.conversing import Seat, system_now
 from behaviours.delivery import Delivery
-from behaviours.events import DuplicateDropped, Fact, Hook, MessageReceived
+from behaviours.events import DuplicateDropped, Fact, HandlerFailed, Hook, MessageReceived
 from behaviours.participating import ABOUT, Handlers
-from behaviours.wire import Bounced, Element, Received, Unreadable, parse
+from behaviours.wire import Bounced, Element, Incoming, Received, Unreadable, legible, parse
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
 from ontology.codecs import to_json
-from ontology.content import AgentAction, Ontology, Reason, Term, split
+from ontology.content import AgentAction, Ontology, Reason, Term, explain, split
 from ontology.errors import Cause, ContentError
 from protocols import machine
 from protocols.contract_net import CONTRACT_NET
@@ -110,7 +110,7 @@ class Mailroom:
         self._dead_letters, self._may_ask, self._otherwise = dead_letters, may_ask, otherwise
         self._clock, self._trace = clock, trace
         self._seats: dict[Key, Seat] = {}
-        self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._seen: OrderedDict[tuple[str, str, int], None] = OrderedDict()
         self._complaints = Complaints(me.name, hook, self._answer)
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[Key, asyncio.TimerHandle] = {}
@@ -137,11 +137,22 @@ class Mailroom:
         self._trace(message, to)
 
     def open(self, protocol: Protocol, message: AclMessage, peer: AgentIdentifier) -> Seat:
-        """Start a conversation as its initiator and send its first message."""
+        """Start a conversation as its initiator and send its first message.
+
+        Raises:
+            LocalProtocolError: the message does not begin the protocol. Nothing was sent.
+            ValueError: it holds a character that XML cannot carry. Likewise.
+        """
         conversation = machine.start(protocol, Role.INITIATOR, message, peer.name, self.now())
         seat = Seat(self, protocol, conversation, peer)
-        self._seats[conversation.conversation_id, peer.name, Role.INITIATOR] = seat
-        seat.opened(message)
+        key = (conversation.conversation_id, peer.name, Role.INITIATOR)
+        self._seats[key] = seat
+        try:
+            seat.opened(message)
+        except ValueError:  # XML cannot carry it: nothing was sent, nobody will answer
+            seat.release()
+            del self._seats[key]
+            raise
         return seat
 
     def forget(self, seat: Seat) -> None:
@@ -192,26 +203,35 @@ class Mailroom:
         return sorted(live, key=lambda each: each.opened)
 
     def close(self) -> None:
-        """End all work without a word to anyone."""
+        """End all work without a word to any peer; whoever waits here for one is told."""
         for task in self._tasks:
             task.cancel()
+        for seat in self._seats.values():
+            seat.lose(Reason(cause=Cause.UNREACHABLE, text=f"{self.me.local_name} was stopped"))
+            seat.release()
         for timer in self._timers.values():
             timer.cancel()
-        for seat in self._seats.values():
-            seat.release()
+
+    async def closed(self) -> None:
+        """Return once all work has ended that `close` has ended; a handler may clean up."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # -- what comes in -----------------------------------------------------------------------
 
     def take(self, stanza: Element) -> None:
         """Handle one message stanza. Returns at once; never raises for what a peer wrote."""
-        incoming = parse(stanza)
+        incoming: Incoming | None = None
+        try:
+            incoming = parse(stanza)
+            self._sort(incoming, stanza)
+        except Exception as error:  # noqa: BLE001 - nobody's mistake, not even ours, may deafen the agent
+            self._stumble(error, incoming, stanza)
+
+    def _sort(self, incoming: Incoming | None, stanza: Element) -> None:
         match incoming:
-            case None:
-                return
             case Bounced():
                 self._delivery.bounced(incoming)
-            case Unreadable() if not self._otherwise(stanza):
-                error = incoming.error
+            case Unreadable(error=error) if not self._otherwise(stanza):
                 self._bury(incoming.sender.name, incoming.body, error.cause, error.text, is_inbound=True)
                 self._complaints.unreadable(incoming)
             case Received():
@@ -220,7 +240,7 @@ class Mailroom:
     def _take_message(self, received: Received, stanza: Element) -> None:
         message = received.message
         peer = message.sender or AgentIdentifier(name="nobody")
-        if received.stanza_id and self._is_second(peer.jid, received.stanza_id):
+        if received.stanza_id and self._is_second(peer.jid, received.stanza_id, message):
             self.emit(DuplicateDropped(agent=self.me.name, peer=peer.name))
             return
         self.emit(
@@ -248,6 +268,12 @@ class Mailroom:
             for role in (Role.INITIATOR, Role.PARTICIPANT)
             if (seat := self._seats.get((message.conversation_id, peer.name, role))) is not None
         ]
+        if (
+            peer.name == self.me.name
+            and [seat.conversation.role for seat in seats] == [Role.INITIATOR]
+            and seats[0].protocol.opens_with(message.performative)
+        ):
+            return None  # our own first message has come back to us: we are the participant as well
         if len(seats) == 2:  # we speak with ourselves: the one whose turn it is to listen
             for seat in seats:
                 if seat.accepts(message):
@@ -259,8 +285,13 @@ class Mailroom:
             seat.receive(message)
         except RemoteProtocolError as error:
             self._complaints.out_of_sequence(message, seat.peer, error.text)
-            if error.answer and not seat.has_complained:
-                seat.has_complained = True
+            if not error.answer or seat.has_complained:
+                return
+            seat.has_complained = True
+            if seat.is_over and message.performative is Performative.CANCEL:
+                # Rule G5: a cancel is answered inform or failure, also when it crossed the result.
+                self._complaints.too_late_to_cancel(message, seat.peer)
+            else:
                 self._complaints.not_understood(message, seat.peer, Cause.UNEXPECTED_ACT, error.text)
 
     def _take_notice(self, message: AclMessage, peer: AgentIdentifier, about: str) -> None:
@@ -322,10 +353,9 @@ class Mailroom:
             text = f"{peer} may not ask {self.me.local_name} for anything: it is of another domain"
             self._complaints.refuse(message, peer, Cause.UNAUTHORISED, text)
             return
-        if received.is_stored and message.reply_by is not None and message.reply_by < self.now():
-            self._complaints.refuse(
-                message, peer, Cause.LATE, "the message was stored until after its reply-by"
-            )
+        if message.reply_by is not None and message.reply_by < self.now():
+            why = "the server stored it" if received.is_stored else "it took too long, or our clocks differ"
+            self._complaints.refuse(message, peer, Cause.LATE, f"the message came after its reply-by: {why}")
             return
         is_call = message.performative is Performative.CFP
         handlers = self._handlers.bids if is_call else self._handlers.on
@@ -364,21 +394,39 @@ class Mailroom:
         """Send what nobody here waits for; if it is lost, that is a fact and a dead letter already."""
         self.post(message, peer, lambda _reason: None)
 
-    def _bury(self, peer: str, original: str, cause: str, text: str, *, is_inbound: bool) -> None:
-        self._dead_letters.add(
-            DeadLetter(
-                agent=self.me.name,
-                peer=peer,
-                is_inbound=is_inbound,
-                cause=str(cause),
-                text=text,
-                original=original[:ORIGINAL_LIMIT],
-                when=self.now(),
-            )
-        )
+    def _stumble(self, error: Exception, incoming: Incoming | None, stanza: Element) -> None:
+        """A handler of notices or our own code raised: keep the message, tell the operator and the peer."""
+        message = incoming.message if isinstance(incoming, Received) else None
+        peer = message.sender if message is not None else None
+        name = peer.name if peer is not None else stanza.get("from") or "nobody"
+        text = f"{type(error).__name__}: {error}"
+        self.emit(HandlerFailed(agent=self.me.name, peer=name, text=text))
+        original = to_json(message) if message is not None else f"a stanza of {name}"
+        self._bury(name, original, Cause.INTERNAL_ERROR, text, is_inbound=True)
+        if message is not None and peer is not None and message.performative in _OPENING_WITHOUT_PROTOCOL:
+            told = f"{self.me.local_name} could not handle the message: {type(error).__name__}"
+            content = explain(Cause.INTERNAL_ERROR, told)
+            self._answer(message.reply(Performative.FAILURE, content=content), peer)
 
-    def _is_second(self, sender: str, stanza_id: str) -> bool:
-        key = (sender, stanza_id)
+    def _bury(self, peer: str, original: str, cause: str, text: str, *, is_inbound: bool) -> None:
+        letter = DeadLetter(
+            agent=self.me.name,
+            peer=peer,
+            is_inbound=is_inbound,
+            cause=str(cause),
+            text=legible(text),
+            original=legible(original[:ORIGINAL_LIMIT]),
+            when=self.now(),
+        )
+        try:
+            self._dead_letters.add(letter)
+        except Exception as error:  # noqa: BLE001 - a full disk must neither deafen us nor keep a loss secret
+            text = f"a dead letter could not be kept: {type(error).__name__}: {error}"
+            self.emit(HandlerFailed(agent=self.me.name, peer=peer, text=text))
+
+    def _is_second(self, sender: str, stanza_id: str, message: AclMessage) -> bool:
+        # What it says counts as well: some clients number their stanzas from 1 at each login.
+        key = (sender, stanza_id, hash(message))
         if key in self._seen:
             return True
         self._seen[key] = None

@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 from behaviours.conversing import Heard, Room, Seat, after
 from behaviours.events import HandlerFailed
 from behaviours.outcomes import Answer, Fail, Refuse
+from behaviours.wire import legible
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
 from ontology.content import LANGUAGE, AgentAction, Ontology, Predicate, Term, explain
@@ -103,8 +104,6 @@ class Participation:
         self._opening = opening
         self.message = opening
         """The message that is being answered: the request, the cfp, or the accept-proposal."""
-        self.cancel: AclMessage | None = None
-        """The initiator's cancel, once it has come."""
 
     @property
     def id(self) -> str:
@@ -115,6 +114,11 @@ class Participation:
     def initiator(self) -> AgentIdentifier:
         """Who asked, with the address that it last wrote from."""
         return self._seat.peer
+
+    @property
+    def cancel(self) -> AclMessage | None:
+        """The initiator's cancel, once it has come."""
+        return self._seat.cancel
 
     @property
     def is_over(self) -> bool:
@@ -154,25 +158,40 @@ async def serve(
         proposed = await _work(room, seat, participation, handlers.bids[type(action)], action)
         if proposed is None or seat.is_over:
             return
-        if isinstance(proposed, Refuse | Fail):
-            seat.say(_refusal(opening, proposed))
+        if seat.cancel is not None:
+            _confirm_cancel(seat, seat.cancel)  # nothing was promised yet
             return
-        binding = after(room.now(), HOLD_SECONDS)
-        seat.say(
-            opening.reply(
-                Performative.PROPOSE,
-                content=ontology.render(proposed),
-                reply_with=uuid.uuid4().hex,
-                reply_by=binding,
-            )
-        )
+        if not _propose(room, seat, opening, ontology, proposed):
+            return
         accepted = await _accepted(seat)
         if accepted is None:
             return
         participation.message = accepted
     answer = await _work(room, seat, participation, handlers.on[type(action)], action)
-    if answer is not None and not seat.is_over:
+    if answer is None or seat.is_over:
+        return
+    try:
         _finish(seat, participation, ontology, answer)
+    except ValueError as error:
+        _finish(seat, participation, ontology, _broken(room, seat, action, error))
+
+
+def _propose(room: Room, seat: Seat, opening: AclMessage, ontology: Ontology, proposed: Answer) -> bool:
+    """Answer a call; whether there is a proposal to be decided on now."""
+    try:
+        if isinstance(proposed, Refuse | Fail):
+            seat.say(_refusal(opening, proposed))
+            return False
+        content = ontology.render(proposed)
+        binding = after(room.now(), HOLD_SECONDS)
+        reply_with = uuid.uuid4().hex
+        seat.say(
+            opening.reply(Performative.PROPOSE, content=content, reply_with=reply_with, reply_by=binding)
+        )
+    except ValueError as error:
+        seat.say(_refusal(opening, _broken(room, seat, proposed, error)))
+        return False
+    return True
 
 
 def _finish(seat: Seat, participation: Participation, ontology: Ontology, answer: Answer) -> None:
@@ -207,22 +226,32 @@ async def _accepted(seat: Seat) -> AclMessage | None:
     return None
 
 
+def _patience(room: Room, seat: Seat) -> float:
+    """Seconds until a request is agreed to: well before its reply-by, or nobody would wait any more."""
+    deadline = seat.conversation.deadline
+    if deadline is None:
+        return AGREE_AFTER
+    return min(AGREE_AFTER, max(0.0, (deadline - room.now()).total_seconds() / 2))
+
+
 async def _work(
     room: Room, seat: Seat, participation: Participation, handler: Handler, action: Term
 ) -> Answer | None:
     """Run a handler while listening to the initiator; None when the conversation ended meanwhile."""
     work = asyncio.ensure_future(_guarded(room, seat, handler, action, participation))
-    agreeing = asyncio.get_running_loop().call_later(AGREE_AFTER, participation.agree)
+    agreeing = asyncio.get_running_loop().call_later(_patience(room, seat), participation.agree)
     listening: asyncio.Task[Any] = asyncio.ensure_future(seat.step())
     try:
         while True:
             await asyncio.wait({work, listening}, return_when=asyncio.FIRST_COMPLETED)
+            if work.cancelled():
+                # Not by us: something that the handler waited for was cancelled.
+                return _broken(room, seat, action, asyncio.CancelledError("what it waited for was cancelled"))
             if work.done():
                 return work.result()
             step = listening.result()
             listening = asyncio.ensure_future(seat.step())
             if isinstance(step, Heard) and step.message.performative is Performative.CANCEL:
-                participation.cancel = step.message
                 work.cancel()
                 await asyncio.wait({work})
                 if not work.cancelled():
@@ -246,10 +275,17 @@ async def _guarded(
 ) -> Answer:
     """Run a handler; what it raises is a failure to the initiator and a fact to the operator."""
     try:
-        return await handler(action, participation)
+        answer: object = await handler(action, participation)
+        if isinstance(answer, Term | Refuse | Fail):
+            return answer
+        raise TypeError(f"the handler returned {type(answer).__name__}, not a term, Refuse or Fail")  # noqa: TRY301
     except Exception as error:  # noqa: BLE001 - a handler is the user's code; the agent outlives it
-        text = f"{type(error).__name__}: {error}"
-        room.emit(HandlerFailed(agent=room.me.name, peer=seat.peer.name, text=text))
-        return Fail(
-            Cause.INTERNAL_ERROR, f"{room.me.local_name} could not finish {action.tag}: {text}"[:1000]
-        )
+        return _broken(room, seat, action, error)
+
+
+def _broken(room: Room, seat: Seat, about: Term | Refuse | Fail, error: BaseException) -> Fail:
+    """Note that a handler broke; the answer that says so."""
+    text = legible(f"{type(error).__name__}: {error}")
+    room.emit(HandlerFailed(agent=room.me.name, peer=seat.peer.name, text=text))
+    what = about.tag if isinstance(about, Term) else "the answer"
+    return Fail(Cause.INTERNAL_ERROR, f"{room.me.local_name} could not finish {what}: {text}"[:1000])

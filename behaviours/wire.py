@@ -75,6 +75,9 @@ class Unreadable:
     stanza_id: str
     body: str
     error: MessageError
+    conversation_id: str | None = None
+    """As far as it could be read: by this and the next the sender knows what the answer is about."""
+    reply_with: str | None = None
 
 
 Incoming = Received | Bounced | Unreadable
@@ -105,22 +108,24 @@ def render(message: AclMessage, to: str, stanza_id: str) -> str:
         # SPADE 4.1.4: the thread travels as a field of the form, and templates match on it.
         fields.append(("_thread_node", message.conversation_id))
     form = "".join(
-        f'<field var={quoteattr(name)} type="text-single"><value>{escape(value)}</value></field>'
+        f'<field var={quoteattr(name)} type="text-single"><value>{_text(value)}</value></field>'
         for name, value in fields
     )
     # SPADE 4.1.4: a message without body never reaches a plain agent, so no content is one blank.
     text = (
         f'<message type="chat" to={quoteattr(to)} id={quoteattr(stanza_id)}>'
-        f"<body>{escape(message.content or ' ')}</body>"
+        f"<body>{_text(message.content or ' ')}</body>"
         f'<x xmlns="jabber:x:data" type="form"><title>{FORM_TITLE}</title>{form}</x></message>'
     )
     illegal = _ILLEGAL.search(text)
     if illegal:
-        raise ValueError(
-            f"the message holds the character U+{ord(illegal.group()):04X}, which XML cannot carry; "
-            "write it as an escape, e.g. \\u0000 in JSON"
-        )
+        raise ValueError(_cannot_carry(illegal.group()))
     return text
+
+
+def legible(text: str) -> str:
+    """The text with a replacement character for each that XML cannot carry."""
+    return _ILLEGAL.sub("\ufffd", text)
 
 
 def parse(stanza: Element) -> Incoming | None:
@@ -140,7 +145,15 @@ def parse(stanza: Element) -> Incoming | None:
     try:
         message = _from_body(text, sender) if form is None else _from_form(form, text, sender, stanza)
     except MessageError as error:
-        return Unreadable(sender=sender, stanza_id=stanza_id, body=text, error=error)
+        about = form or {}
+        return Unreadable(
+            sender=sender,
+            stanza_id=stanza_id,
+            body=text,
+            error=error,
+            conversation_id=_short(about.get("conversation-id") or about.get("_thread_node")),
+            reply_with=_short(about.get("reply-with")),
+        )
     is_stored = stanza.find("{urn:xmpp:delay}delay") is not None
     return Received(message=message, stanza_id=stanza_id, is_stored=is_stored)
 
@@ -148,6 +161,22 @@ def parse(stanza: Element) -> Incoming | None:
 def as_spade_stanza(stanza: Element, client: Any) -> Any:
     """Wrap an element in the stanza class that `spade.message.Message.from_node` wants."""
     return client.Message(xml=stanza)
+
+
+def _text(text: str) -> str:
+    # XML 1.0, 2.11: a parser turns a carriage return that is not escaped into a line feed.
+    return escape(text, {"\r": "&#13;"})
+
+
+def _cannot_carry(character: str) -> str:
+    return (
+        f"the message holds the character U+{ord(character):04X}, which XML cannot carry; "
+        "write it as an escape within the content, e.g. \\u0000 in JSON"
+    )
+
+
+def _short(text: str | None) -> str | None:
+    return text if text and len(text) <= 1024 else None
 
 
 def _form(stanza: Element) -> dict[str, str] | None:
@@ -170,7 +199,17 @@ def _from_body(text: str, sender: AgentIdentifier) -> AclMessage:
             'this agent speaks FIPA ACL; write e.g. {"performative": "request", "content": {...}}',
             "performative",
         )
-    return from_json(text).model_copy(update={"sender": sender})
+    message = from_json(text)
+    # JSON can escape what XML cannot carry; an answer repeats it, so it could never be sent.
+    names = TEXT_PARAMETERS.values()
+    for each in (
+        message.content,
+        *(getattr(message, name) for name in names),
+        *message.user_parameters.values(),
+    ):
+        if each is not None and (illegal := _ILLEGAL.search(each)):
+            raise MessageError(Cause.UNRECOGNISED_PARAMETER_VALUE, _cannot_carry(illegal.group()))
+    return message.model_copy(update={"sender": sender})
 
 
 def _from_form(form: dict[str, str], text: str, sender: AgentIdentifier, stanza: Element) -> AclMessage:

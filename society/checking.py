@@ -1,0 +1,108 @@
+"""Looking before starting: whether a society file would run here, point by point."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import NamedTuple
+
+from society.config import SocietyFile
+from society.errors import SocietyError
+from society.kinds import kind_of
+from society.state import StateFolder
+from society.wiring import open_store
+
+LEARNING_NEEDS = ("numpy", "torch", "safetensors")
+
+
+class Point(NamedTuple):
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    text: str
+
+
+def look(file: SocietyFile) -> Iterator[Point]:
+    """Look at everything that a start needs; nothing stays open or running."""
+    yield Point("file", True, f"{file.path}: {file.society.name}, {len(file.agents)} agents")
+    yield from _kinds(file)
+    yield _extra(file)
+    yield _state(file)
+    folder = file.society.data
+    found = (
+        sum(1 for each in folder.iterdir() if each.suffix in {".csv", ".tsv", ".npz", ".parquet"})
+        if folder.is_dir()
+        else 0
+    )
+    text = (
+        f"{folder}: {found} datasets"
+        if folder.is_dir()
+        else f"there is no folder {folder}; make it, or set data in [society]"
+    )
+    yield Point("data", folder.is_dir(), text)
+    yield _listening(file) if file.is_embedded else _reachable(file)
+    if file.dashboard.enabled:
+        for agent in file.agents:
+            port = file.dashboard_port(agent.name)
+            yield _free(f"dashboard of {agent.name}", file.dashboard.host, port)
+
+
+def _kinds(file: SocietyFile) -> Iterator[Point]:
+    for agent in file.agents:
+        try:
+            kind = kind_of(file, agent)
+        except SocietyError as error:
+            yield Point(f"agent {agent.name}", False, str(error))
+        else:
+            yield Point(
+                f"agent {agent.name}", True, f"{agent.kind} ({kind.cls.__module__}:{kind.cls.__name__})"
+            )
+
+
+def _extra(file: SocietyFile) -> Point:
+    absent = [name for name in LEARNING_NEEDS if find_spec(name) is None]
+    if not absent:
+        return Point("learning", True, "torch, numpy and safetensors are installed")
+    is_needed = any(agent.kind == "learner" for agent in file.agents)
+    text = f"{', '.join(absent)} not installed: pip install 'locution[learning]'"
+    return Point("learning", not is_needed, text if is_needed else f"{text} (no learner needs it here)")
+
+
+def _state(file: SocietyFile) -> Point:
+    state = StateFolder(file.society.state)
+    try:
+        state.prepare()
+        open_store(state).close()
+    except SocietyError as error:
+        return Point("state", False, str(error))
+    return Point("state", True, f"{file.society.state} can be written")
+
+
+def _listening(file: SocietyFile) -> Point:
+    return _free("xmpp", file.xmpp.host, file.xmpp.port)
+
+
+def _free(name: str, host: str, port: int) -> Point:
+    try:
+        info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(info[0], socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(info[4])
+    except OSError as error:
+        told = error.strerror or str(error)
+        return Point(
+            name, False, f"{host} port {port}: {told}; does a society run already? Or choose another"
+        )
+    return Point(name, True, f"{host} port {port} is free")
+
+
+def _reachable(file: SocietyFile) -> Point:
+    host, port = file.xmpp.host, file.xmpp.port
+    try:
+        socket.create_connection((host, port), timeout=5).close()
+    except OSError as error:
+        told = error.strerror or str(error)
+        return Point("xmpp", False, f"no server at {host} port {port}: {told}; start it, or correct [xmpp]")
+    return Point("xmpp", True, f"a server answers at {host} port {port}")

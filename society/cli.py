@@ -1,0 +1,279 @@
+# ruff: noqa: PLC0415 - modules are imported where a command needs them: SPADE takes a second, and --help should not
+"""The command line: the only code that knows click.
+
+Exit codes: 0, 1 when something went wrong, 2 when the command was misused, 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from society.errors import MisuseError, SocietyError
+from society.events import Tell, tell_as_json
+
+if TYPE_CHECKING:
+    from society.config import SocietyFile
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+INTERRUPTED = 130
+
+_BEGAN = time.monotonic()
+
+file_option = click.option(
+    "--file",
+    "-f",
+    "path",
+    type=click.Path(path_type=Path),
+    default=Path("society.toml"),
+    show_default=True,
+    help="The society file.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+to_option = click.option("--to", metavar="AGENT", help="Whom to ask; by default the directory is asked.")
+
+
+@click.group(
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="locution", prog_name="locution")
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Agents that negotiate: a society of agents that talk FIPA ACL over XMPP."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(2)
+
+
+@cli.command(short_help="Run the society, or a part of it.")
+@file_option
+@json_option
+@click.option("--only", multiple=True, metavar="NAME...", help="Run these agents only; xmpp-server is one.")
+@click.option("--verbose", "-v", is_flag=True, help="Log every message.")
+@click.argument("more", nargs=-1, metavar="")
+def up(path: Path, only: tuple[str, ...], more: tuple[str, ...], *, as_json: bool, verbose: bool) -> int:
+    """Run the society, or with --only a part of it, until Ctrl-C or SIGTERM."""
+    if more and not only:
+        raise click.UsageError(
+            f"unexpected argument {more[0]!r}; to run some agents only, write --only {more[0]}"
+        )
+    return _up(path, (*only, *more), as_json=as_json, verbose=verbose)
+
+
+@cli.command("xmpp-server", short_help="Run the embedded XMPP server alone.")
+@file_option
+@json_option
+@click.option("--verbose", "-v", is_flag=True, help="Log everything.")
+def xmpp_server(path: Path, *, as_json: bool, verbose: bool) -> int:
+    """Run the embedded XMPP server alone, with the society's accounts."""
+    return _up(path, ("xmpp-server",), as_json=as_json, verbose=verbose)
+
+
+@cli.command(short_help="Have a model trained.")
+@click.argument("data", type=click.Path(path_type=Path))
+@file_option
+@json_option
+@to_option
+@click.option("--target", required=True, metavar="COLUMN", help="The column to predict.")
+@click.option("--model", metavar="NAME", help="The name to keep it under; by default the file's.")
+@click.option("--network", metavar="NAME", help="mlp, cnn, logistic, or one of your own [default: mlp]")
+@click.option("--kind", metavar="KIND", help="classification or regression [default: classification]")
+@click.option("--epochs", type=int, help="The most epochs [default: 40]")
+@click.option("--batch-size", type=int, help="Rows in a step [default: 64]")
+@click.option("--learning-rate", type=float, help="[default: 0.003]")
+@click.option("--patience", type=int, help="Epochs without a better loss before it stops [default: 10]")
+@click.option("--held-out", type=float, help="The fraction of rows to measure on [default: 0.2]")
+@click.option("--seed", type=int, help="[default: 0]")
+@click.option("--device", metavar="DEVICE", help="auto, cpu or cuda [default: auto]")
+@click.option("--at-least", type=float, metavar="SCORE", help="Fail below this held-out accuracy, or r2.")
+def train(
+    data: Path, path: Path, to: str | None, at_least: float | None, *, as_json: bool, **wishes: Any
+) -> int:
+    """Have a model trained on DATA, a file in the data folder."""
+    from society import arguments, commands
+
+    file = _load(path)
+    task = arguments.task(data, file.society.data, wishes)
+    return _ask(as_json, lambda tell: commands.train(file, to, task, at_least, tell))
+
+
+@cli.command(short_help="Have a model applied to rows.")
+@click.argument("model")
+@click.argument("rows", type=click.Path(path_type=Path))
+@file_option
+@json_option
+@to_option
+@click.option("--first", type=click.IntRange(min=1), metavar="N", help="Only the first N rows.")
+@click.option("--drop", multiple=True, metavar="COLUMN", help="A column that is no feature.")
+@click.option("--compare", metavar="COLUMN", help="A column to show beside the predictions.")
+def predict(
+    model: str,
+    rows: Path,
+    path: Path,
+    to: str | None,
+    first: int | None,
+    drop: tuple[str, ...],
+    compare: str | None,
+    *,
+    as_json: bool,
+) -> int:
+    """Have MODEL (name, or name:version) applied to the ROWS of a CSV file."""
+    from society import commands, tables
+
+    file = _load(path)
+    table = tables.read(rows, drop=drop, compare=compare, first=first)
+    return _ask(as_json, lambda tell: commands.predict(file, to, model, table, tell))
+
+
+@cli.command(short_help="List the agents in the directory.")
+@file_option
+@json_option
+def agents(path: Path, *, as_json: bool) -> int:
+    """List the agents in the directory."""
+    from society import commands
+
+    file = _load(path)
+    return _ask(as_json, lambda tell: commands.agents(file, tell))
+
+
+@cli.command(short_help="Look whether the society would run here.")
+@file_option
+@json_option
+def check(path: Path, *, as_json: bool) -> int:
+    """Look whether the society would run here: file, kinds, ports, folders, packages."""
+    from society.checking import look
+
+    file, tell, fine = _load(path), _teller(as_json), True
+    for point in look(file):
+        tell("check", **point._asdict())
+        fine = fine and point.ok
+    return 0 if fine else 1
+
+
+@cli.command(short_help="Send any ACL message, and print the replies.")
+@click.argument("to")
+@click.argument("performative")
+@click.argument("content")
+@file_option
+@json_option
+@click.option("--wait", type=float, default=10.0, show_default=True, help="Seconds for each reply; 0: none.")
+@click.option("--protocol", metavar="NAME", help="E.g. fipa-request.")
+@click.option("--ontology", metavar="NAME")
+@click.option("--language", metavar="NAME")
+@click.option("--encoding", metavar="NAME")
+@click.option("--conversation-id", metavar="ID", help='By default a new one; "" sends none.')
+@click.option("--reply-with", metavar="ID", help='By default a new one; "" sends none.')
+@click.option("--in-reply-to", metavar="ID")
+@click.option("--reply-by", metavar="TIME", help="ISO 8601, or seconds from now.")
+@click.option("--reply-to", multiple=True, metavar="AGENT", help="Who is to get the answer.")
+@click.option("-X", "user", multiple=True, metavar="NAME=VALUE", help="A user-defined parameter, X-NAME.")
+def send(
+    to: str, performative: str, content: str, path: Path, wait: float, *, as_json: bool, **parameters: Any
+) -> int:
+    """Send any ACL message to an agent, and print what comes back.
+
+    Nothing is checked against a protocol. CONTENT is taken as it is; a hyphen reads it from standard input.
+    """
+    from society import arguments, commands
+
+    file = _load(path)
+    text = sys.stdin.read() if content == "-" else content
+    message = arguments.message(file, arguments.names([to]), performative, text, parameters)
+    tell = _write_line if as_json else None
+    return _ask(as_json, lambda other: commands.send(file, message, wait, tell or other, is_json=as_json))
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and end the process with its exit code; every error is one sentence on stderr."""
+    try:
+        code = cli.main(arguments, prog_name="locution", standalone_mode=False)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        hint = f"; see {context.command_path} --help" if context is not None else ""
+        _complain(error.format_message().rstrip(".") + hint)
+        code = error.exit_code
+    except MisuseError as error:
+        _complain(str(error))
+        code = 2
+    except SocietyError as error:
+        _complain(str(error))
+        code = 1
+    except (KeyboardInterrupt, click.Abort):
+        _complain("interrupted")
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone, as in `locution agents | head -1`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
+
+
+def _complain(text: str) -> None:
+    click.echo(f"locution: {text[:1].lower() + text[1:] if text[1:2].islower() else text}", err=True)
+
+
+def _load(path: Path) -> SocietyFile:
+    from society.config import load
+
+    return load(path)
+
+
+def _teller(as_json: bool) -> Tell:
+    if as_json:
+        return tell_as_json
+    from society.terminal import Terminal
+
+    return Terminal()
+
+
+def _write_line(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _log_to_stderr(*, verbose: bool) -> None:
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
+    logging.getLogger("locution").setLevel(logging.DEBUG if verbose else logging.WARNING)
+    # What slixmpp and SPADE have to say about connections, our own facts say in a sentence.
+    for name in ("slixmpp", "spade", "asyncio"):
+        logging.getLogger(name).setLevel(logging.WARNING if verbose else logging.CRITICAL)
+
+
+def _up(path: Path, only: Sequence[str], *, as_json: bool, verbose: bool) -> int:
+    from society import launcher
+    from society.arguments import names
+
+    _log_to_stderr(verbose=verbose)
+    tell = _teller(as_json)
+    running = launcher.run(_load(path), names(only), tell, began=_BEGAN, on_stopping=launcher.end_for_certain)
+    return asyncio.run(running)
+
+
+def _ask(as_json: bool, command: Callable[[Tell], Coroutine[Any, Any, int]]) -> int:
+    """Run a command of a client; Ctrl-C and SIGTERM take back what was asked."""
+    _log_to_stderr(verbose=False)
+    tell = _teller(as_json)
+
+    async def run() -> int:
+        task = asyncio.current_task()
+        if task is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await command(tell)
+
+    try:
+        return asyncio.run(run())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+    finally:
+        getattr(tell, "close", lambda: None)()

@@ -1,0 +1,142 @@
+"""What the commands of a client do: each asks the running society something and tells what came back.
+
+A command is a coroutine that returns its exit code: 0, or 1 when the society could not or would not.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import aclosing
+from typing import Any
+
+from behaviours.outcomes import (
+    Cancelled,
+    Expired,
+    Failed,
+    NotUnderstood,
+    Outcome,
+    Refused,
+    Succeeded,
+    sentence,
+)
+from ontology.acl import AclMessage
+from ontology.codecs import to_json
+from ontology.content import Term
+from ontology.tasks import Predict, Predictions, Train, Trained
+from society import instrument
+from society.client import connected, coordinator, operator, search
+from society.config import SocietyFile
+from society.errors import SocietyError
+from society.events import Tell
+from society.tables import Table, batches, is_same
+
+MEASURES = {"classification": "accuracy", "regression": "r2"}
+"""The metric of the held-out rows that ``--at-least`` speaks of."""
+
+
+async def train(file: SocietyFile, to: str | None, task: Train, at_least: float | None, tell: Tell) -> int:
+    """Have a model trained, and tell of bids, awards and progress meanwhile."""
+
+    def notice(term: Term) -> None:
+        tell(term.tag, **term.model_dump(mode="json", exclude={"task"}))
+
+    async with operator(file) as agent:
+        receiver = file.jid(to) if to is not None else await coordinator(agent, file)
+        tell("asked", receiver=receiver)
+        asking = agent.request(receiver, task, reply_within=30.0, result_within=None, on_notice=notice)
+        outcome = await connected(agent, asking)
+    match outcome:
+        case Succeeded(result=Trained() as trained):
+            measure = MEASURES[trained.model.kind]
+            tell(trained.tag, label=trained.model.label, **trained.model_dump(mode="json"))
+            found = trained.model.metrics.get(measure)
+            if at_least is not None and (found is None or found < at_least):
+                shown = "unknown" if found is None else f"{found:.4f}"
+                raise SocietyError(
+                    f"{trained.model.label}: held-out {measure} is {shown}, {at_least:g} was asked for"
+                )
+            return 0
+        case _:
+            return _unsuccessful(outcome, tell)
+
+
+async def predict(file: SocietyFile, to: str | None, model: str, table: Table, tell: Tell) -> int:
+    """Have a model applied to rows."""
+    began, count, right = time.monotonic(), 0, 0
+    label, kind = model, "number"
+    async with operator(file) as agent:
+        receiver = file.jid(to) if to is not None else await coordinator(agent, file)
+        for rows in batches(table.rows):
+            outcome = await agent.request(receiver, Predict(model=label, rows=rows), reply_within=30.0)
+            if not (isinstance(outcome, Succeeded) and isinstance(outcome.result, Predictions)):
+                return _unsuccessful(outcome, tell)
+            found = outcome.result
+            # A model that is trained anew meanwhile must not answer for the rest of the rows.
+            label, kind = found.model, "class" if found.confidence else "number"
+            for place, value in enumerate(found.values):
+                fields: dict[str, Any] = {"row": count + 1, "value": value}
+                if found.confidence:
+                    fields["confidence"] = found.confidence[place]
+                if table.actual:
+                    fields["actual"] = table.actual[count]
+                    if kind == "class":
+                        fields["is_right"] = is_same(value, table.actual[count])
+                        right += fields["is_right"]
+                tell("prediction", **fields)
+                count += 1
+    summary = {"right": right} if table.actual and kind == "class" else {}
+    tell("predicted", model=label, rows=count, seconds=round(time.monotonic() - began, 3), **summary)
+    return 0
+
+
+async def agents(file: SocietyFile, tell: Tell) -> int:
+    """List who stands in the directory."""
+    async with operator(file) as agent:
+        found = await search(agent, file)
+    if not isinstance(found, tuple):
+        return _unsuccessful(found, tell)
+    for each in found:
+        name = each.name.name if each.name is not None else "?"
+        local, _at, domain = name.partition("@")
+        tell(
+            "agent",
+            name=name,
+            services=[service.model_dump(mode="json", exclude_defaults=True) for service in each.services],
+            lease_left=each.lease_time,
+            dashboard=file.dashboard_url(local) if domain == file.society.domain else None,
+        )
+    tell("listed", agents=len(found), directory=file.directory)
+    return 0
+
+
+async def send(file: SocietyFile, message: AclMessage, wait: float, tell: Tell, *, is_json: bool) -> int:
+    """Send any message, and tell every reply: as an event, or as the message itself in JSON."""
+    replies, is_bad = 0, False
+    async with aclosing(instrument.say(file, message, wait)) as answers:
+        async for reply in answers:
+            replies += 1
+            is_bad = is_bad or reply.performative in instrument.BAD_NEWS
+            if is_json:
+                tell(to_json(reply))
+            else:
+                tell("reply", reply=reply)
+    if not replies and wait > 0:
+        to = ", ".join(each.name for each in message.receiver)
+        raise SocietyError(f"no reply from {to} within {wait:g} s")
+    return 1 if is_bad else 0
+
+
+def _unsuccessful(outcome: Outcome, tell: Tell) -> int:
+    """Tell an outcome that is no success; the terminal writes it to standard error."""
+    match outcome:
+        case Refused(reason) | Failed(reason) | NotUnderstood(reason) | Expired(reason):
+            name = {Refused: "refused", Failed: "failed", Expired: "expired"}.get(
+                type(outcome), "not-understood"
+            )
+            tell(name, cause=reason.cause, text=reason.text)
+            raise SocietyError(reason.text)
+        case Cancelled():
+            tell("cancelled")
+            raise SocietyError("the task was cancelled")
+        case _:
+            raise SocietyError(f"the answer makes no sense here: {sentence(outcome)}")

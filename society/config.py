@@ -1,0 +1,374 @@
+"""The society file: one frozen model of a TOML file; unknown keys are refused, the first wrong line is named.
+
+::
+
+    [society]
+    name = "digits"
+    state = ".locution"      # passwords, certificates, models, database; relative to this file
+    data = "."               # the folder that learners may read datasets from
+
+    [xmpp]
+    server = "embedded"      # or "external"
+    port = 5222
+
+    [dashboard]
+    port = 10000             # the first agent of the file has 10001, the second 10002, ...
+
+    [[agent]]
+    name = "learner-1"
+    kind = "learner"         # a built-in kind, or package.module:Class
+    options = { device = "cpu" }
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+    field_validator,
+)
+
+from society.errors import SocietyFileError
+from society.toml_lines import Place, line_of, lines_of
+
+DEFAULT_FILE = Path("society.toml")
+
+SERVER = "xmpp-server"
+"""How the embedded server is called among the agents of ``--only``."""
+
+ADDRESS_VARIABLES: Mapping[str, tuple[str, str]] = {
+    "LOCUTION_XMPP_HOST": ("xmpp", "host"),
+    "LOCUTION_XMPP_PORT": ("xmpp", "port"),
+    "LOCUTION_DASHBOARD_HOST": ("dashboard", "host"),
+    "LOCUTION_DASHBOARD_PORT": ("dashboard", "port"),
+}
+"""Environment variables that stand above the file: addresses only. Passwords: see `society.state`."""
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+LocalName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+"""The part of a JID before the @, as we hand it out: lower case, and safe as a file name."""
+Host = Annotated[str, Field(min_length=1, max_length=255)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def _beside_the_file(path: Path | None, info: ValidationInfo) -> Path | None:
+    file: Path = (info.context or {}).get("path", DEFAULT_FILE)
+    return None if path is None else (file.absolute().parent / path.expanduser()).absolute()
+
+
+class SocietyTable(_Table):
+    """``[society]``: what holds for all."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    domain: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")] = "localhost"
+    """The part of every JID behind the @."""
+    state: Path = Field(default=".locution", validate_default=True)
+    """The folder of passwords, certificates, models and the database; relative to the file."""
+    data: Path = Field(default=".", validate_default=True)
+    """The folder that learners may read datasets from; relative to the file."""
+    operator: LocalName = "operator"
+    """The account of the command line."""
+
+    _place = field_validator("state", "data")(_beside_the_file)
+
+
+class XmppTable(_Table):
+    """``[xmpp]``: the server."""
+
+    server: Literal["embedded", "external"] = "embedded"
+    host: Host = "127.0.0.1"
+    port: Port = 5222
+    registration: bool = False
+    """Whether strangers may make accounts on the embedded server; on an external one, whether our
+    agents make their own (XEP-0077)."""
+    ca_file: Path | None = None
+    """External only: the authority that signed its certificate; by default the system's are trusted."""
+
+    _place = field_validator("ca_file")(_beside_the_file)
+
+
+class DashboardTable(_Table):
+    """``[dashboard]``: the web pages of the agents."""
+
+    enabled: bool = True
+    host: Host = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65534)] = 10000
+    """The n-th agent of the file has port + n, so that every agent's address is known beforehand."""
+
+
+class AgentTable(_Table):
+    """``[[agent]]``: one agent."""
+
+    name: LocalName
+    kind: Annotated[str, Field(min_length=1)]
+    """A built-in kind, or ``package.module:Class``."""
+    options: Mapping[str, Any] = Field(default_factory=dict)
+    """The keyword-only parameters of the kind's ``__init__``; checked by `society.kinds`."""
+
+
+class SocietyFile(_Table):
+    """A society as its file describes it, with absolute paths. Get one with `load`."""
+
+    society: SocietyTable
+    xmpp: XmppTable = XmppTable()
+    dashboard: DashboardTable = DashboardTable()
+    agents: Annotated[tuple[AgentTable, ...], Field(alias="agent")] = ()
+    _path: Path = PrivateAttr(default=DEFAULT_FILE)
+    _lines: Mapping[Place, int] = PrivateAttr(default_factory=dict)
+
+    def model_post_init(self, context: Any) -> None:
+        """Remember where it was read from, for what turns out to be wrong only later."""
+        self._path = context["path"]
+        self._lines = context["lines"]
+
+    @property
+    def path(self) -> Path:
+        """The file that this was read from."""
+        return self._path
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the server is ours."""
+        return self.xmpp.server == "embedded"
+
+    @property
+    def directory(self) -> str | None:
+        """The bare JID of the first directory facilitator, for the agents that want one."""
+        for agent in self.agents:
+            if agent.kind == "directory-facilitator":
+                return self.jid(agent.name)
+        names = [agent.name for agent in self.agents]
+        return self.jid("directory") if "directory" in names else None
+
+    def jid(self, name: str) -> str:
+        """The bare JID of an account of this society; a JID stays what it is."""
+        return name if "@" in name else f"{name}@{self.society.domain}"
+
+    def dashboard_port(self, name: str) -> int:
+        """Where the dashboard of an agent listens."""
+        return self.dashboard.port + 1 + [agent.name for agent in self.agents].index(name)
+
+    def dashboard_url(self, name: str) -> str | None:
+        """The address of an agent's dashboard; None where it has none."""
+        if not self.dashboard.enabled or name not in {agent.name for agent in self.agents}:
+            return None
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.dashboard.host, self.dashboard.host)  # noqa: S104 - what it is called by, not what is bound
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.dashboard_port(name)}/spade"
+
+    def fault(self, place: Place, text: str) -> SocietyFileError:
+        """An error about one setting of this file."""
+        return SocietyFileError(self._path, line_of(self._lines, place), text)
+
+    def agent_fault(self, agent: AgentTable, place: Place, text: str) -> SocietyFileError:
+        """An error about one agent of this file."""
+        return self.fault(("agent", self.agents.index(agent), *place), f"agent {agent.name!r}: {text}")
+
+
+def load(path: Path, environment: Mapping[str, str] | None = None) -> SocietyFile:
+    """Read a society file.
+
+    Args:
+        path: the TOML file.
+        environment: variables that stand above the file (`ADDRESS_VARIABLES`); by default the process's.
+
+    Raises:
+        SocietyFileError: it cannot be read or used; the sentence names the first wrong line.
+    """
+    environment = os.environ if environment is None else environment
+    text = _read(path)
+    try:
+        raw: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        fault, line = _toml_fault(str(error))
+        raise SocietyFileError(path, line, f"this is not TOML: {fault}") from error
+    lines = lines_of(text)
+    overridden = _override(raw, environment)
+    try:
+        # Read as JSON, strictness forbids "5222" for a port and still takes a list for a tuple.
+        text = json.dumps(raw, default=str)
+        file = SocietyFile.model_validate_json(text, context={"path": path, "lines": lines})
+    except ValidationError as error:
+        raise _first_fault(path, lines, raw, overridden, error) from error
+    if not file.agents:
+        raise file.fault(("agent",), "it has no agents; add at least one [[agent]] with name and kind")
+    _check_names(file)
+    _check_ports(file)
+    return file
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        text = "there is no such file; name a society file with --file, or go to the folder of society.toml"
+        raise SocietyFileError(path, None, text) from None
+    except UnicodeDecodeError as error:
+        raise SocietyFileError(path, None, "this is not UTF-8 text; save it as UTF-8") from error
+    except OSError as error:
+        raise SocietyFileError(path, None, f"it cannot be read: {error.strerror}") from error
+
+
+def _toml_fault(told: str) -> tuple[str, int | None]:
+    """Take tomllib's sentence apart: ``Expected '=' after a key ... (at line 3, column 5)``."""
+    fault, _bracket, where = told.rpartition(" (at ")
+    digits = where.removeprefix("line ").partition(",")[0]
+    return (fault, int(digits)) if digits.isdigit() else (told, None)
+
+
+def _override(raw: dict[str, Any], environment: Mapping[str, str]) -> dict[Place, str]:
+    """Put addresses of the environment into what was read; return which variable set what."""
+    overridden: dict[Place, str] = {}
+    for variable, (table, key) in ADDRESS_VARIABLES.items():
+        value = environment.get(variable)
+        if value and isinstance(raw.setdefault(table, {}), dict):
+            raw[table][key] = int(value) if value.isdigit() else value
+            overridden[table, key] = variable
+    return overridden
+
+
+def _first_fault(
+    path: Path, lines: Mapping[Place, int], raw: Mapping[str, Any], overridden: Mapping[Place, str],
+    error: ValidationError,
+) -> SocietyFileError:  # fmt: skip
+    """Of several faults, the one on the first line."""
+    faults = error.errors(include_url=False)
+    fault = min(faults, key=lambda each: line_of(lines, each["loc"]) or 0)
+    place = fault["loc"]
+    if place in overridden:
+        return SocietyFileError(Path(overridden[place]), None, f"{_told(fault)} (an environment variable)")
+    where = _where(place, raw)
+    match fault["type"]:
+        case "extra_forbidden":
+            text = _unknown(place[:-1], str(place[-1]), _where(place[:-1], raw))
+        case "missing" if len(place) == 1:
+            text = f"it has no table [{place[0]}]"
+        case "missing":
+            text = f"{_where(place[:-1], raw)} needs a {place[-1]}"
+        case _:
+            text = f"{where}: {_told(fault)}"
+    return SocietyFileError(path, line_of(lines, place), text)
+
+
+def _told(fault: Mapping[str, Any]) -> str:
+    if fault["type"] in {"model_type", "dict_type"}:
+        told = "should be a table"
+    elif fault["type"] == "string_pattern_mismatch":
+        told = "write lower-case letters, digits, dots, hyphens and underscores, a letter or digit first"
+    else:
+        told = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    given = json.dumps(fault["input"], default=str, ensure_ascii=False)
+    return f"{told}, not {given if len(given) <= 60 else given[:57] + '...'}"
+
+
+def _where(place: Place, raw: Mapping[str, Any]) -> str:
+    """Name a place in the words of the file: ``[xmpp] port``, ``agent 'learner-1' kind``."""
+    if not place:
+        return "the file"
+    table, *rest = place
+    if table == "agent" and rest and isinstance(rest[0], int):
+        number = rest.pop(0)
+        agent = raw["agent"][number]
+        name = agent.get("name") if isinstance(agent, dict) else None
+        head = f"agent {name!r}" if isinstance(name, str) else f"agent {int(number) + 1}"
+    else:
+        head = f"[{table}]"
+    return " ".join([head, ".".join(map(str, rest))]).strip()
+
+
+_MODELS: Mapping[str, type[_Table]] = {
+    "society": SocietyTable,
+    "xmpp": XmppTable,
+    "dashboard": DashboardTable,
+    "agent": AgentTable,
+}
+
+
+def _unknown(table: Place, key: str, where: str = "the file") -> str:
+    known: Iterable[str] = _MODELS[str(table[0])].model_fields if table else _MODELS
+    return unknown_among(where, "setting" if table else "table", key, known)
+
+
+def unknown_among(where: str, what: str, key: str, known: Iterable[str]) -> str:
+    """The sentence about a word that is none of the known ones."""
+    names = list(known)
+    near = difflib.get_close_matches(key, names, n=1)
+    if near:
+        return f"{where} has no {what} {key!r}; did you mean {near[0]!r}?"
+    return f"{where} has no {what} {key!r}; it has {', '.join(names) or 'none'}"
+
+
+class OptionError(Exception):
+    """An option of a kind is missing or has a wrong value.
+
+    Attributes:
+        place: the way to it within the options.
+    """
+
+    def __init__(self, place: Place, text: str) -> None:
+        super().__init__(text)
+        self.place = place
+
+
+def read_options(parameters: Mapping[str, tuple[Any, Any]], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Read options by the types of a signature.
+
+    Args:
+        parameters: name to annotation and default; the default is ``...`` where there is none.
+        given: the options as the file has them.
+
+    Returns:
+        What was given, as the annotations want it: a list may be a tuple, and text a path.
+
+    Raises:
+        OptionError: one is missing or has a wrong type.
+    """
+    config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True, protected_namespaces=())
+    fields: dict[str, Any] = dict(parameters)
+    model: type[BaseModel] = create_model("Options", __config__=config, **fields)
+    try:
+        read = model.model_validate_json(json.dumps(given, default=str))
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        name = ".".join(map(str, fault["loc"]))
+        text = (
+            f"it needs the option {name}" if fault["type"] == "missing" else f"option {name}: {_told(fault)}"
+        )
+        raise OptionError(fault["loc"], text) from error
+    return {name: getattr(read, name) for name in read.model_fields_set}
+
+
+def _check_names(file: SocietyFile) -> None:
+    taken = {file.society.operator: "the operator's account", SERVER: "the embedded server"}
+    for agent in file.agents:
+        if agent.name in taken:
+            text = f"the name is taken already, by {taken[agent.name]}; give every agent its own"
+            raise file.agent_fault(agent, ("name",), text)
+        taken[agent.name] = "another agent"
+
+
+def _check_ports(file: SocietyFile) -> None:
+    if not file.dashboard.enabled:
+        return
+    last = file.dashboard.port + len(file.agents)
+    if last > 65535:
+        text = f"[dashboard] port: the last agent would have port {last}; the highest is 65535"
+        raise file.fault(("dashboard", "port"), text)
+    if file.is_embedded and file.dashboard.port < file.xmpp.port <= last:
+        text = f"[xmpp] port: {file.xmpp.port} is the port of an agent's dashboard; choose another"
+        raise file.fault(("xmpp", "port"), text)

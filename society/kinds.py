@@ -1,0 +1,144 @@
+"""Kinds of agents: from the word in the society file to a class, and from its signature to its options.
+
+Every kind is made by ``Kind(jid, password, server, ports, **options)``; the keyword-only parameters of its
+``__init__`` are its options, so that a user's own agent needs no registration and no schema.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agents.base import LocutionAgent
+from society.config import AgentTable, OptionError, SocietyFile, read_options, unknown_among
+
+BUILT_IN: Mapping[str, str] = {
+    "directory-facilitator": "agents.directory_facilitator:DirectoryFacilitator",
+    "coordinator": "agents.coordinator:Coordinator",
+    "learner": "agents.learner:Learner",
+}
+"""The kinds that have a short name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A class of agents and the options that one agent of the file gives it, checked."""
+
+    cls: type[LocutionAgent]
+    options: Mapping[str, Any]
+
+    def make(self, jid: str, password: str, server: Any, ports: Any) -> LocutionAgent:
+        """Make the agent."""
+        return self.cls(jid, password, server, ports, **self.options)
+
+
+def kind_of(file: SocietyFile, agent: AgentTable) -> Kind:
+    """Import the kind of an agent and check its options.
+
+    What the file leaves out and the kind asks for by name is filled in: ``data`` and ``models``, the
+    society's folders, and ``directory``, the bare JID of its directory facilitator.
+
+    Raises:
+        SocietyFileError: the kind cannot be imported, is no kind of agent, or has no such options.
+    """
+    cls = _imported(file, agent)
+    try:
+        signature = inspect.signature(cls.__init__, eval_str=True)
+    except NameError as error:
+        text = f"the types of {cls.__name__}'s options cannot be read: {error}"
+        raise file.agent_fault(agent, ("kind",), text) from error
+    wanted = {
+        name: parameter
+        for name, parameter in signature.parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    given = {**_filled_in(file), **agent.options}
+    given = {name: value for name, value in given.items() if name in wanted or name in agent.options}
+    if "directory" in wanted and "directory" not in given and _is_required(wanted["directory"]):
+        text = "it needs a directory; add an [[agent]] of kind 'directory-facilitator'"
+        raise file.agent_fault(agent, ("kind",), text)
+    return Kind(cls=cls, options=_checked(file, agent, wanted, given))
+
+
+def _filled_in(file: SocietyFile) -> dict[str, Any]:
+    models = file.society.state / "models"
+    filled = {"data": str(file.society.data), "models": str(models)}
+    return {**filled, "directory": file.directory} if file.directory is not None else filled
+
+
+def _imported(file: SocietyFile, agent: AgentTable) -> type[LocutionAgent]:
+    module, colon, name = BUILT_IN.get(agent.kind, agent.kind).partition(":")
+    if not colon or not name or not module:
+        text = (
+            unknown_among("Locution", "kind", agent.kind, BUILT_IN)
+            + "; one of your own is package.module:Class"
+        )
+        raise file.agent_fault(agent, ("kind",), text)
+    beside = str(file.path.absolute().parent)
+    if beside not in sys.path:
+        # A user's modules lie beside the society file. Last, so that they shadow nothing of ours.
+        sys.path.append(beside)
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ModuleNotFoundError as error:
+        is_absent = error.name is not None and f"{module}.".startswith(f"{error.name}.")
+        text = (
+            f"there is no module {error.name!r} on the path or beside the file" if is_absent else str(error)
+        )
+        raise file.agent_fault(agent, ("kind",), _cannot(agent, text)) from error
+    except Exception as error:  # the module is the user's, and anything may be wrong with it
+        text = f"{type(error).__name__}: {error}{_origin(error)}"
+        raise file.agent_fault(agent, ("kind",), _cannot(agent, text)) from error
+    if found is None:
+        raise file.agent_fault(agent, ("kind",), _cannot(agent, f"module {module!r} has no {name!r}"))
+    if not (isinstance(found, type) and issubclass(found, LocutionAgent)):
+        text = f"kind {agent.kind!r} is no LocutionAgent; derive the class from agents.base.LocutionAgent"
+        raise file.agent_fault(agent, ("kind",), text)
+    return found
+
+
+def _cannot(agent: AgentTable, why: str) -> str:
+    return f"kind {agent.kind!r} cannot be imported: {why}"
+
+
+def _origin(error: Exception) -> str:
+    """Where a module broke off: file and line, as a traceback would end."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, SyntaxError) or not frames:
+        return ""
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
+
+
+def _is_required(parameter: inspect.Parameter) -> bool:
+    return parameter.default is inspect.Parameter.empty
+
+
+def _checked(
+    file: SocietyFile,
+    agent: AgentTable,
+    wanted: Mapping[str, inspect.Parameter],
+    given: Mapping[str, Any],
+) -> dict[str, Any]:
+    fields = {
+        name: (
+            Any if parameter.annotation is inspect.Parameter.empty else parameter.annotation,
+            ... if _is_required(parameter) else parameter.default,
+        )
+        for name, parameter in wanted.items()
+    }
+    for name in given:
+        if name not in fields:
+            text = unknown_among(f"kind {agent.kind!r}", "option", name, fields)
+            raise file.agent_fault(agent, ("options", name), text)
+    try:
+        options = read_options(fields, given)
+    except OptionError as error:
+        raise file.agent_fault(agent, ("options", *error.place), f"kind {agent.kind!r}: {error}") from error
+    folder = file.path.absolute().parent
+    return {name: folder / value if isinstance(value, Path) else value for name, value in options.items()}

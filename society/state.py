@@ -1,0 +1,195 @@
+"""The state folder of a society: what its processes share on one machine, and what they must remember.
+
+::
+
+    <state>/passwords.json     account name to password; mode 0600, made on first start
+            certificates/      the embedded server's authority and certificate
+            society.sqlite     directory, accounts, waiting messages, dead letters
+            models/            what learners have trained
+            running/<name>     held by the process that runs the agent
+
+A password may also come from the environment: ``LOCUTION_PASSWORD_LEARNER_1`` for the agent learner-1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from society.errors import NotRunningError, StateError
+
+PASSWORD_VARIABLE = "LOCUTION_PASSWORD_"  # noqa: S105 - the name of a variable
+"""Environment variables of passwords begin so; the account's name follows in capitals."""
+
+
+class StateFolder:
+    """The state folder, which is made by `prepare`."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+        """Take the folder; nothing is read or written yet.
+
+        Args:
+            folder: where it is or will be.
+            environment: where passwords may come from; by default the process's.
+        """
+        self.folder = folder
+        self._environment = os.environ if environment is None else environment
+        self._held: dict[str, int] = {}
+
+    @property
+    def certificates(self) -> Path:
+        """The folder of the embedded server's authority."""
+        return self.folder / "certificates"
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return self.folder / "society.sqlite"
+
+    def prepare(self) -> None:
+        """Make the folder, for this user only.
+
+        Raises:
+            StateError: it cannot be made or written.
+        """
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def passwords(self, names: Iterable[str]) -> dict[str, str]:
+        """The passwords of these accounts; those that are nowhere yet are made and kept.
+
+        Processes that start at once agree, as whoever makes one holds the folder's lock.
+
+        Raises:
+            StateError: the file cannot be read or written.
+        """
+        names = tuple(names)
+        try:
+            with self._locked():
+                kept = self._kept()
+                new = {
+                    name: secrets.token_urlsafe(24)
+                    for name in names
+                    if name not in kept and self._from_environment(name) is None
+                }
+                if new:
+                    _write(self._password_file, json.dumps({**kept, **new}, indent=1))
+        except OSError as error:
+            raise self._unusable(error) from error
+        known = {**kept, **new}
+        return {name: self._from_environment(name) or known[name] for name in names}
+
+    def password(self, name: str) -> str:
+        """The password of an account that exists already, as a client wants it.
+
+        Raises:
+            NotRunningError: it is nowhere, so the society has never been started here.
+            StateError: the file cannot be read.
+        """
+        given = self._from_environment(name)
+        if given is not None:
+            return given
+        try:
+            return self._kept()[name]
+        except KeyError:
+            raise NotRunningError(
+                f"there is no password of {name} in {self._password_file}: the society has not been started "
+                f"here yet (locution up), or set {variable_of(name)}"
+            ) from None
+        except OSError as error:
+            raise self._unusable(error) from error
+
+    def claim(self, name: str) -> None:
+        """Hold an agent for this process until it ends: one JID in two processes gets every message twice.
+
+        Raises:
+            StateError: another process runs it.
+        """
+        path = self.folder / "running" / name
+        try:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise self._unusable(error) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 20).decode(errors="replace").strip()
+            os.close(descriptor)
+            raise StateError(
+                f"{name} runs already, in process {holder or 'unknown'}: stop that one, or leave it out here"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        self._held[name] = descriptor
+
+    def release(self) -> None:
+        """Let go of every agent that was claimed."""
+        while self._held:
+            os.close(self._held.popitem()[1])
+
+    @property
+    def _password_file(self) -> Path:
+        return self.folder / "passwords.json"
+
+    def _from_environment(self, name: str) -> str | None:
+        return self._environment.get(variable_of(name)) or None
+
+    def _kept(self) -> dict[str, str]:
+        path = self._password_file
+        try:
+            if path.stat().st_mode & 0o077:
+                path.chmod(0o600)
+            kept = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except ValueError:
+            kept = None
+        if not isinstance(kept, dict) or not all(isinstance(each, str) for each in kept.values()):
+            raise StateError(
+                f"{path} is no JSON object of names and passwords; mend it, or remove it for new ones"
+            )
+        return kept
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _unusable(self, error: OSError) -> StateError:
+        told = error.strerror or str(error)
+        return StateError(f"the state folder {self.folder} cannot be used: {told}; mend it, or name another")
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of an account's password."""
+    return PASSWORD_VARIABLE + re.sub(r"[^A-Z0-9]", "_", name.upper())
+
+
+def _write(path: Path, text: str) -> None:
+    """Put a secret in place as a whole, never readable by others."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # made with mode 0600
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,206 @@
+"""Events as people want to see them: the only code that knows rich.
+
+On a terminal there is a progress bar and colour; into a pipe or a file go plain lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from ontology.acl import AclMessage
+
+STEP = 10
+"""Into a pipe, progress is a line for every so many per cent."""
+
+
+class Terminal:
+    """Tells events to a person; an instance is a `society.events.Tell`."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._progress: Progress | None = None
+        self._bar: TaskID | None = None
+        self._step = -1
+        self._shows: Mapping[str, Callable[..., None]] = {
+            "ready": self._ready,
+            "agent-stopped": self._agent_stopped,
+            "stopping": self._stopping,
+            "asked": self._asked,
+            "called": self._called,
+            "proposed": self._proposed,
+            "awarded": self._awarded,
+            "award-lost": self._award_lost,
+            "progress": self._progressed,
+            "trained": self._trained,
+            "prediction": self._prediction,
+            "predicted": self._predicted,
+            "agent": self._agent,
+            "listed": self._listed,
+            "reply": self._reply,
+            "check": self._check,
+        }
+
+    def __call__(self, event: str, **fields: Any) -> None:
+        """Show one event; what has no form for people is left out."""
+        show = self._shows.get(event)
+        if show is not None:
+            show(**fields)
+
+    def close(self) -> None:
+        """Put the terminal in order again, whatever was under way."""
+        self._end_bar()
+
+    def _say(self, text: str) -> None:
+        self._console.print(text)
+
+    # -- up ------------------------------------------------------------------------------------
+
+    def _ready(
+        self, society: str, xmpp: str, seconds: float, agents: list[dict[str, Any]], *, serves: bool
+    ) -> None:
+        width = max((len(agent["name"]) for agent in agents), default=0)
+        for agent in agents:
+            address = agent["dashboard"] or "no dashboard"
+            self._say(
+                f"  {escape(agent['name']):{width}}  {escape(agent['kind'])}  [cyan]{escape(address)}[/]"
+            )
+        count = f"{len(agents)} agent{'' if len(agents) == 1 else 's'}"
+        where = f"{'XMPP server' if serves else 'connected to'} {xmpp}"
+        self._say(
+            f"[bold green]ready[/]: {escape(society)}, {count}, {where}, {seconds:.1f} s; Ctrl-C stops it"
+        )
+
+    def _agent_stopped(self, name: str, because: str | None) -> None:
+        why = f"[bold red]because {escape(because)}[/]" if because else "as it was asked to"
+        self._say(f"[bold]{escape(name)} has stopped[/], {why}")
+
+    def _stopping(self, because: str) -> None:
+        self._say(f"stopping ({escape(because)}); the same again ends it at once")
+
+    # -- train ---------------------------------------------------------------------------------
+
+    def _asked(self, receiver: str) -> None:
+        self._say(f"asked     {escape(receiver)}")
+
+    def _called(self, learners: list[str], attempt: int) -> None:
+        again = f" (attempt {attempt})" if attempt > 1 else ""
+        self._say(f"called    {escape(', '.join(learners)) or 'nobody'}{again}")
+
+    def _proposed(self, learner: str, bid: dict[str, Any] | None, declined: str | None) -> None:
+        if bid is None:
+            self._say(f"declined  {escape(learner)}: [yellow]{escape(declined or 'no reason given')}[/]")
+            return
+        waiting = f", {bid['waiting']} before it" if bid["waiting"] else ""
+        self._say(
+            f"proposed  {escape(learner)}: {bid['seconds']:.1f} s "
+            f"({escape(bid['device']['kind'])}, {bid['rows_per_second']:,.0f} rows/s{waiting})"
+        )
+
+    def _awarded(self, learner: str, attempt: int) -> None:
+        again = f" (attempt {attempt})" if attempt > 1 else ""
+        self._say(f"[bold]awarded   {escape(learner)}[/]{again}")
+
+    def _award_lost(self, learner: str, text: str) -> None:
+        self._end_bar()
+        self._say(f"[bold yellow]lost      {escape(learner)}: {escape(text)}[/]")
+
+    def _progressed(self, epoch: int, epochs: int, loss: float, score: float) -> None:
+        if not self._console.is_terminal:
+            step = 100 * epoch // epochs // STEP
+            if step != self._step:
+                self._step = step
+                self._say(f"training  epoch {epoch} of {epochs}, loss {loss:.4f}, validation {score:.4f}")
+            return
+        if self._progress is None:
+            self._progress = Progress(
+                TextColumn("training "),
+                BarColumn(),
+                TextColumn("epoch {task.completed:.0f} of {task.total:.0f}, {task.description}"),
+                TimeElapsedColumn(),
+                console=self._console,
+            )
+            self._bar = self._progress.add_task("", total=epochs)
+            self._progress.start()
+        if self._bar is not None:
+            told = f"loss {loss:.4f}, validation {score:.4f}"
+            self._progress.update(self._bar, completed=epoch, total=epochs, description=told)
+
+    def _end_bar(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+        self._progress, self._step = None, -1
+
+    def _trained(
+        self, model: dict[str, Any], label: str, learner: str, seconds: float, epochs: int, **_: Any
+    ) -> None:
+        self._end_bar()
+        self._say(f"trained   {escape(label)} by {escape(learner)} in {seconds:.1f} s, {epochs} epochs")
+        metrics: dict[str, float] = model["metrics"]
+        first = "accuracy" if model["kind"] == "classification" else "r2"
+        for name in sorted(metrics, key=lambda name: (name != first, name)):
+            style = "[bold green]" if name == first else "[dim]"
+            self._say(f"{style}held-out {escape(name)} {metrics[name]:.4f}[/]")
+
+    # -- predict ---------------------------------------------------------------------------------
+
+    def _prediction(
+        self,
+        row: int,
+        value: float | str,
+        confidence: float | None = None,
+        actual: str | None = None,
+        *,
+        is_right: bool | None = None,
+    ) -> None:
+        shown = f"{value:g}" if isinstance(value, float) else str(value)
+        text = f"row {row:>4}  {escape(shown):>8}"
+        if confidence is not None:
+            text += f"  ({confidence:.1%})"
+        if actual is not None:
+            mark = {True: "  [green]right[/]", False: "  [red]wrong[/]", None: ""}[is_right]
+            text += f"  actual {escape(actual)}{mark}"
+        self._say(text)
+
+    def _predicted(self, model: str, rows: int, seconds: float, right: int | None = None) -> None:
+        compared = "" if right is None else f", {right} right"
+        self._say(f"{escape(model)}: {rows} rows{compared}, {seconds:.2f} s")
+
+    # -- agents, send, check -----------------------------------------------------------------------
+
+    def _agent(
+        self, name: str, services: list[dict[str, Any]], lease_left: float | None, dashboard: str | None
+    ) -> None:
+        offers = sorted({_service(service) for service in services})
+        lease = "" if lease_left is None else f"  lease {lease_left:.0f} s"
+        self._say(f"[bold]{escape(name)}[/]  {escape(', '.join(offers)) or 'no services'}{lease}")
+        if dashboard is not None:
+            self._say(f"    [cyan]{escape(dashboard)}[/]")
+
+    def _listed(self, agents: int, directory: str) -> None:
+        if not agents:
+            self._say(f"nobody is registered at {escape(directory)}")
+
+    def _reply(self, reply: AclMessage) -> None:
+        self._say(f"[bold]{reply.performative.value}[/] from {escape(str(reply.sender))}")
+        for name in ("protocol", "ontology", "conversation_id", "in_reply_to"):
+            value = getattr(reply, name)
+            if value is not None:
+                self._say(f"  [dim]{name.replace('_', '-')}: {escape(value)}[/]")
+        for name, value in reply.user_parameters.items():
+            self._say(f"  [dim]{escape(name)}: {escape(value)}[/]")
+        if reply.content is not None:
+            self._say(f"  {escape(reply.content)}")
+
+    def _check(self, name: str, text: str, *, ok: bool) -> None:
+        mark = "[green]ok  [/]" if ok else "[bold red]fail[/]"
+        self._say(f"{mark}  {escape(name)}: {escape(text)}")
+
+
+def _service(service: Mapping[str, Any]) -> str:
+    kind, name = service.get("type", ""), service.get("name", "")
+    return f"{kind} {name}".strip() if kind != name else str(kind)

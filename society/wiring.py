@@ -1,0 +1,184 @@
+"""From the society file to agents with their collaborators: the one place that chooses implementations."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+
+from agents.base import LocutionAgent, Ports, Server
+from resilience.dead_letters import DeadLetter, DeadLetters
+from resilience.memory import MemoryDeadLetters, MemoryLock
+from resilience.records import Records
+from resilience.sqlite_store import SqliteStore, StoreError
+from society.config import AgentTable, SocietyFile
+from society.dashboard import Dashboard
+from society.errors import StartError, StateError
+from society.kinds import Kind, kind_of
+from society.state import StateFolder
+from society.telemetry import Telemetry
+from society.xmpp_server import CertificateAuthority, XmppServer, XmppServerError
+from society.xmpp_stores import RecordedAccounts, RecordedOffline, RecordedRosters
+
+_log = logging.getLogger("locution")
+
+
+def server_address(file: SocietyFile, state: StateFolder) -> Server:
+    """Where agents and the command line log in, and whom they believe."""
+    if not file.is_embedded:
+        return Server(
+            host=file.xmpp.host,
+            port=file.xmpp.port,
+            ca_file=file.xmpp.ca_file,
+            auto_register=file.xmpp.registration,
+        )
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(file.xmpp.host, file.xmpp.host)  # noqa: S104 - an address to call
+    return Server(host=host, port=file.xmpp.port, ca_file=state.certificates / "ca.pem")
+
+
+def open_store(state: StateFolder) -> SqliteStore:
+    """Open the society's database.
+
+    Raises:
+        StateError: it cannot be used.
+    """
+    try:
+        return SqliteStore(state.database)
+    except StoreError as error:
+        raise StateError(str(error)) from error
+
+
+def embedded_server(file: SocietyFile, state: StateFolder, records: Records) -> XmppServer:
+    """Make the embedded server with the society's accounts.
+
+    Raises:
+        StateError: certificates or stored accounts cannot be read.
+    """
+    names = [file.society.operator, *(agent.name for agent in file.agents)]
+    passwords = state.passwords(names)
+    try:
+        return XmppServer(
+            domain=file.society.domain,
+            host=file.xmpp.host,
+            port=file.xmpp.port,
+            authority=CertificateAuthority.open(state.certificates),
+            registration=file.xmpp.registration,
+            accounts=RecordedAccounts(passwords, records),
+            offline=RecordedOffline(records),
+            rosters=RecordedRosters(records),
+        )
+    except (XmppServerError, StoreError) as error:
+        raise StateError(str(error)) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise StateError(f"what the XMPP server keeps in {state.database} cannot be read: {error}") from error
+
+
+def import_kinds(file: SocietyFile, chosen: Iterable[AgentTable]) -> Mapping[str, Kind]:
+    """The kind of each agent by the agent's name; options checked.
+
+    Raises:
+        SocietyFileError: one cannot be imported, or has no such option.
+    """
+    return {agent.name: kind_of(file, agent) for agent in chosen}
+
+
+def make_agents(
+    file: SocietyFile, state: StateFolder, kinds: Mapping[str, Kind], store: SqliteStore, telemetry: Telemetry
+) -> Mapping[str, LocutionAgent]:
+    """Make the agents of this process, by name; they are not started.
+
+    Raises:
+        StartError: the constructor of one raised, as for a device that is not there.
+    """
+    passwords = state.passwords(kinds)
+    server, lock = server_address(file, state), MemoryLock()
+    letters = Sheltered(store, MemoryDeadLetters())
+    agents: dict[str, LocutionAgent] = {}
+    for name, kind in kinds.items():
+        ports = Ports(hook=telemetry, dead_letters=letters, records=OwnRecords(store, name), lock=lock)
+        try:
+            agents[name] = kind.make(file.jid(name), passwords[name], server, ports)
+        except Exception as error:  # the constructor may be the user's
+            _log.debug("%s", name, exc_info=True)
+            raise StartError(f"agent {name!r} could not be made: {told(error)}") from error
+    return agents
+
+
+def make_dashboards(
+    file: SocietyFile, agents: Mapping[str, LocutionAgent], telemetry: Telemetry
+) -> Mapping[str, Dashboard]:
+    """Make the dashboards of these agents, by the agent's name; empty where they are disabled."""
+    if not file.dashboard.enabled:
+        return {}
+    return {name: _dashboard(file, name, agent, telemetry) for name, agent in agents.items()}
+
+
+def _dashboard(file: SocietyFile, name: str, agent: LocutionAgent, telemetry: Telemetry) -> Dashboard:
+    def conversations() -> list[dict[str, str]]:
+        if not hasattr(agent, "mailroom"):
+            return []
+        return [
+            {
+                "peer": each.peer,
+                "protocol": each.protocol,
+                "role": each.role.value,
+                "state": each.state,
+                "since": each.opened.astimezone().strftime("%H:%M:%S"),
+            }
+            for each in agent.mailroom.conversations()
+        ]
+
+    return Dashboard(
+        agent,
+        file.dashboard.host,
+        file.dashboard_port(name),
+        conversations,
+        lambda: telemetry.recent(agent.me.name),
+    )
+
+
+def told(error: BaseException) -> str:
+    """An exception in one line: its own sentence where it is one, else with its type."""
+    text = " ".join(str(error).split())
+    return text if text and " " in text else f"{type(error).__name__}: {text}"
+
+
+class OwnRecords:
+    """The records of one agent: two agents of a kind do not write each other's."""
+
+    def __init__(self, records: Records, agent: str) -> None:
+        self._records, self._agent = records, agent
+
+    def put(self, collection: str, key: str, text: str) -> None:
+        """Write or replace a record."""
+        self._records.put(f"{self._agent}/{collection}", key, text)
+
+    def remove(self, collection: str, key: str) -> None:
+        """Remove a record; one that is not there is no error."""
+        self._records.remove(f"{self._agent}/{collection}", key)
+
+    def all(self, collection: str) -> Mapping[str, str]:
+        """Return every record of a collection, ordered by key."""
+        return self._records.all(f"{self._agent}/{collection}")
+
+
+class Sheltered:
+    """Dead letters that never fail: an agent must not fall because a disk is full.
+
+    What the first store cannot take goes to the second, and the log says so.
+    """
+
+    def __init__(self, first: DeadLetters, second: DeadLetters) -> None:
+        self._first, self._second = first, second
+
+    def add(self, letter: DeadLetter) -> None:
+        """Keep a letter."""
+        try:
+            self._first.add(letter)
+        except StoreError as error:
+            _log.warning("%s: a dead letter is kept in memory only: %s", letter.agent, error)
+            self._second.add(letter)
+
+    def list(self, agent: str | None = None, limit: int = 100) -> Sequence[DeadLetter]:
+        """Return the newest letters, newest first."""
+        found = [*self._first.list(agent, limit), *self._second.list(agent, limit)]
+        return sorted(found, key=lambda letter: letter.when, reverse=True)[:limit]

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from society.config import ADDRESS_VARIABLES, SocietyFile, load
+from society.errors import SocietyFileError
+
+MINIMAL = """\
+[society]
+name = "s"
+[[agent]]
+name = "one"
+kind = "coordinator"
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "society.toml"
+    path.write_text(text)
+    return path
+
+
+def read(folder: Path, text: str, **environment: str) -> SocietyFile:
+    return load(written(folder, text), environment)
+
+
+def test_what_is_left_out_has_its_default(tmp_path):
+    file = read(tmp_path, MINIMAL)
+    assert (file.society.domain, file.society.operator) == ("localhost", "operator")
+    assert file.society.state == tmp_path / ".locution"
+    assert file.society.data == tmp_path
+    assert (file.xmpp.host, file.xmpp.port, file.is_embedded) == ("127.0.0.1", 5222, True)
+    assert (file.dashboard.enabled, file.dashboard.host, file.dashboard.port) == (True, "127.0.0.1", 10000)
+    assert file.agents[0].options == {}
+
+
+def test_folders_are_relative_to_the_file(tmp_path, monkeypatch):
+    written(tmp_path, MINIMAL.replace('"s"', '"s"\nstate = "a/b"\ndata = "/data"'))
+    monkeypatch.chdir(tmp_path.parent)
+    file = load(Path(tmp_path.name) / "society.toml", {})
+    assert file.society.state == tmp_path / "a/b"
+    assert file.society.data == Path("/data")
+
+
+def test_the_nth_agent_has_the_nth_dashboard(tmp_path):
+    file = read(tmp_path, MINIMAL + '[[agent]]\nname = "two"\nkind = "learner"\n')
+    assert file.dashboard_url("one") == "http://127.0.0.1:10001/spade"
+    assert file.dashboard_url("two") == "http://127.0.0.1:10002/spade"
+    assert file.dashboard_url("stranger") is None
+
+
+def test_without_dashboards_there_are_no_addresses(tmp_path):
+    file = read(tmp_path, MINIMAL + "[dashboard]\nenabled = false\n")
+    assert file.dashboard_url("one") is None
+
+
+def test_the_directory_is_the_agent_of_that_kind_or_of_that_name(tmp_path):
+    df = '[[agent]]\nname = "yellow"\nkind = "directory-facilitator"\n'
+    assert read(tmp_path, MINIMAL).directory is None
+    assert read(tmp_path, MINIMAL + df).directory == "yellow@localhost"
+    own = '[[agent]]\nname = "directory"\nkind = "mine:Own"\n'
+    assert read(tmp_path, MINIMAL + own).directory == "directory@localhost"
+
+
+def test_addresses_of_the_environment_stand_above_the_file(tmp_path):
+    file = read(
+        tmp_path,
+        MINIMAL + "[xmpp]\nport = 1\n",
+        LOCUTION_XMPP_HOST="::1",
+        LOCUTION_XMPP_PORT="7000",
+        LOCUTION_DASHBOARD_HOST="0.0.0.0",
+        LOCUTION_DASHBOARD_PORT="8000",
+    )
+    assert (file.xmpp.host, file.xmpp.port) == ("::1", 7000)
+    assert file.dashboard_url("one") == "http://127.0.0.1:8001/spade"
+    assert len(ADDRESS_VARIABLES) == 4
+
+
+def test_a_wrong_variable_is_named(tmp_path):
+    with pytest.raises(SocietyFileError, match=r"^LOCUTION_XMPP_PORT: should be a valid integer, not \"x\""):
+        read(tmp_path, MINIMAL, LOCUTION_XMPP_PORT="x")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (MINIMAL + "[xmpp]\nprot = 1\n", ":7: [xmpp] has no setting 'prot'; did you mean 'port'?"),
+        (MINIMAL + "[xmpp]\nzzz = 1\n", ":7: [xmpp] has no setting 'zzz'; it has server, host, port, "),
+        (MINIMAL + "[xmp]\nport = 1\n", ":6: the file has no table 'xmp'; did you mean 'xmpp'?"),
+        ("agents = 1\n" + MINIMAL, ":1: the file has no table 'agents'; did you mean 'agent'?"),
+        (MINIMAL + "colour = 1\n", ":6: agent 'one' has no setting 'colour'; it has name, kind, options"),
+        (MINIMAL + '[xmpp]\nport = "5222"\n', ':7: [xmpp] port: should be a valid integer, not "5222"'),
+        (
+            MINIMAL + "[xmpp]\nport = 70000\n",
+            ":7: [xmpp] port: should be less than or equal to 65535, not 70000",
+        ),
+        (MINIMAL + "[xmpp]\nserver = 'own'\n", ":7: [xmpp] server: should be 'embedded' or 'external', not"),
+        (MINIMAL + "[xmpp]\nregistration = 1\n", ":7: [xmpp] registration: should be a valid boolean, not 1"),
+        (MINIMAL + "[dashboard]\nport = 65535\n", ":7: [dashboard] port: should be less than"),
+        (MINIMAL + "[dashboard]\nport = 5221\n", ": [xmpp] port: 5222 is the port of an agent's dashboard"),
+        (MINIMAL.replace('"one"', '"One two"'), ":4: agent 'One two' name: write lower-case letters"),
+        (MINIMAL.replace('"one"', "1"), ":4: agent 1 name: should be a valid string, not 1"),
+        (
+            MINIMAL.replace('"one"', '"operator"'),
+            ":4: agent 'operator': the name is taken already, by the op",
+        ),
+        (MINIMAL.replace('"one"', '"xmpp-server"'), ":4: agent 'xmpp-server': the name is taken already"),
+        (
+            MINIMAL + "[[agent]]\nname = 'one'\nkind = 'learner'\n",
+            ":7: agent 'one': the name is taken already, by another agent; give every agent its own",
+        ),
+        (MINIMAL.replace('kind = "coordinator"\n', ""), ":3: agent 'one' needs a kind"),
+        (MINIMAL.replace('name = "s"\n', ""), ":1: [society] needs a name"),
+        ("[[agent]]\nname = 'a'\nkind = 'b'\n", ": it has no table [society]"),
+        ("[society]\nname = 's'\n", ": it has no agents; add at least one [[agent]] with name and kind"),
+        ("agent = []\n[society]\nname = 's'\n", ":1: it has no agents"),
+        ("[society]\nname = \n", ":2: this is not TOML: Invalid value"),
+        ("[society]\nname = 's'\nname = 't'\n", ":3: this is not TOML: Cannot overwrite a value"),
+        ("society = 1\n", ":1: [society]: should be a table, not 1"),
+        ("agent = 1\n" + MINIMAL.partition("[[")[0], ":1: [agent]: should be a valid "),
+        (MINIMAL + "options = 1\n", ":6: agent 'one' options: should be "),
+        (MINIMAL.replace('"s"', '"s"\ndomain = "not a domain"'), ":3: [society] domain: write lower-case"),
+    ],
+)
+def test_the_first_wrong_line_is_named(tmp_path, text, told):
+    with pytest.raises(SocietyFileError) as caught:
+        read(tmp_path, text)
+    assert str(caught.value).startswith(f"{tmp_path / 'society.toml'}{told}")
+    assert "\n" not in str(caught.value)
+
+
+def test_of_several_faults_the_first_line_is_named(tmp_path):
+    with pytest.raises(SocietyFileError) as caught:
+        read(tmp_path, "[dashboard]\nport = true\n" + MINIMAL + "[xmpp]\nport = false\n")
+    assert caught.value.line == 2
+
+
+def test_a_file_that_is_not_there_says_how_to_mend_it(tmp_path):
+    with pytest.raises(SocietyFileError, match="there is no such file; name a society file with --file"):
+        load(tmp_path / "absent.toml")
+
+
+def test_a_file_that_cannot_be_read_is_told_so(tmp_path):
+    with pytest.raises(SocietyFileError, match="it cannot be read: Is a directory"):
+        load(tmp_path)
+    path = tmp_path / "latin.toml"
+    path.write_bytes(b"[society]\nname = '\xe9'\n")
+    with pytest.raises(SocietyFileError, match="not UTF-8"):
+        load(path)
+
+
+def test_a_society_file_does_not_change(tmp_path):
+    file = read(tmp_path, MINIMAL)
+    with pytest.raises(ValidationError):
+        file.xmpp.port = 1  # type: ignore[misc]
+
+
+def test_the_example_is_a_society_file():
+    folder = Path(__file__).parents[2] / "examples"
+    for example in folder.glob("*.toml"):
+        assert load(example, {}).society.name == example.stem

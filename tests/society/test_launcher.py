@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+
+from agents.base import LocutionAgent
+from society import arguments, commands, launcher
+from society.client import operator, search
+from society.config import SERVER, SocietyFile, load
+from society.errors import NotRunningError, StartError, StateError
+from society.launcher import RunningSociety, run
+
+PATIENCE = 15.0
+
+
+class Told:
+    """Events, and a way to wait for one."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, dict[str, Any]]] = []
+        self._came = asyncio.Event()
+
+    def __call__(self, event: str, **fields: Any) -> None:
+        self.events.append((event, fields))
+        self._came.set()
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _fields in self.events]
+
+    async def wait_for(self, event: str) -> dict[str, Any]:
+        async with asyncio.timeout(PATIENCE):
+            while event not in self.names:
+                self._came.clear()
+                await self._came.wait()
+        return next(fields for name, fields in self.events if name == event)
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+async def start(fresh_container: None, told: Told) -> AsyncIterator[Callable[..., Any]]:
+    """Give a function that starts a part of a society; it is stopped when the test ends."""
+    started: list[RunningSociety] = []
+
+    async def begin(file: SocietyFile, *only: str) -> RunningSociety:
+        society = RunningSociety(file, only, told)
+        started.append(society)
+        await society.start()
+        return society
+
+    yield begin
+    for society in reversed(started):
+        await society.stop()
+
+
+async def names_in_directory(file: SocietyFile) -> list[str]:
+    async with operator(file) as agent:
+        found = await search(agent, file)
+    assert isinstance(found, tuple)
+    return [each.name.name for each in found if each.name is not None]
+
+
+async def test_ready_means_that_agents_are_found_and_have_dashboards(file, start, told):
+    await start(file)
+    ready = await told.wait_for("ready")
+    assert [agent["name"] for agent in ready["agents"]] == ["directory", "coordinator"]
+    assert ready["agents"][1] == {
+        "name": "coordinator",
+        "jid": "coordinator@localhost",
+        "kind": "coordinator",
+        "dashboard": f"http://127.0.0.1:{file.dashboard_port('coordinator')}/spade",
+    }
+    assert (ready["society"], ready["serves"], ready["xmpp"]) == ("test", True, f"127.0.0.1:{file.xmpp.port}")
+    assert await names_in_directory(file) == ["coordinator@localhost"]
+    async with aiohttp.ClientSession() as session, session.get(ready["agents"][1]["dashboard"]) as page:
+        text = await page.text()
+    assert page.status == 200
+    assert "coordinator@localhost" in text
+    assert "leader elected" in text
+
+
+async def test_without_dashboards_no_port_is_opened(write_file, start, told):
+    file = load(write_file(dashboard="enabled = false"))
+    await start(file)
+    assert {agent["dashboard"] for agent in (await told.wait_for("ready"))["agents"]} == {None}
+    with pytest.raises(OSError, match="Connect"):
+        await asyncio.open_connection("127.0.0.1", file.dashboard_port("directory"))
+
+
+async def test_parts_of_a_society_find_each_other(file, start, told, tmp_path):
+    # In any order: what is started first waits for the server.
+    waiting = asyncio.create_task(start(file, "coordinator"))
+    await asyncio.sleep(0)
+    await start(file, SERVER, "directory")
+    await waiting
+    assert await names_in_directory(file) == ["coordinator@localhost"]
+
+
+async def test_an_agent_runs_once(file, start):
+    await start(file, SERVER)
+    with pytest.raises(StateError, match="xmpp-server runs already, in process"):
+        RunningSociety(file, [SERVER], Told())
+
+
+async def test_a_server_that_does_not_appear_is_told(file, start, monkeypatch):
+    monkeypatch.setattr(launcher, "APPEAR_WITHIN", 0.1)
+    with pytest.raises(StartError, match=r"no XMPP server has appeared at .* locution up --only xmpp-server"):
+        await start(file, "coordinator")
+
+
+async def test_a_wrong_password_is_told(file, start, monkeypatch):
+    await start(file, SERVER)
+    monkeypatch.setenv("LOCUTION_PASSWORD_DIRECTORY", "wrong")
+    with pytest.raises(
+        StartError, match="agent 'directory' did not start: directory@localhost: the server ref"
+    ):
+        await start(file, "directory")
+
+
+async def test_agents_of_ones_own_may_fail_to_start(write_file, fresh_container, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "failing_kinds.py").write_text(
+        "from agents.base import LocutionAgent\n"
+        "class Early(LocutionAgent):\n    def __init__(self, *who):\n        raise KeyError('x')\n"
+        "class Late(LocutionAgent):\n    async def on_ready(self):\n        raise KeyError('x')\n"
+    )
+    for name, message in (
+        ("Early", "could not be made: KeyError: 'x'"),
+        ("Late", "did not start: KeyError: 'x'"),
+    ):
+        file = load(write_file(f'[[agent]]\nname = "a"\nkind = "failing_kinds:{name}"\n'))
+        with pytest.raises(StartError, match=f"agent 'a' {message}"):
+            await run(file, [], Told())
+
+
+async def test_what_the_society_knows_survives_a_restart(write_file, start, told):
+    file = load(write_file(xmpp="registration = true"))
+    first = await start(file)
+    passwords = (file.society.state / "passwords.json").read_text()
+    await first.stop()
+    await start(file)
+    assert (file.society.state / "passwords.json").read_text() == passwords
+    assert await names_in_directory(file) == ["coordinator@localhost"]
+
+
+async def test_a_signal_stops_everything(file, fresh_container, told):
+    running = asyncio.create_task(run(file, [], told))
+    await told.wait_for("ready")
+    os.kill(os.getpid(), signal.SIGTERM)
+    async with asyncio.timeout(PATIENCE):
+        assert await running == 0
+    assert told.names[-2:] == ["stopping", "stopped"]
+    assert told.events[-2] == ("stopping", {"because": "SIGTERM"})
+    for port in (file.xmpp.port, file.dashboard_port("directory")):
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+async def test_a_signal_during_the_start_stops_it(file, fresh_container, told, monkeypatch):
+    running = asyncio.create_task(run(file, ["coordinator"], told))
+    await asyncio.sleep(0)
+    os.kill(os.getpid(), signal.SIGINT)
+    async with asyncio.timeout(PATIENCE):
+        assert await running == 0
+    assert told.names == ["stopping", "stopped"]
+
+
+async def test_an_agent_that_falls_is_reported_and_the_exit_code_is_1(
+    file, fresh_container, told, monkeypatch
+):
+    made: dict[str, LocutionAgent] = {}
+    original = launcher.make_agents
+
+    def remember(*arguments: Any) -> Any:
+        made.update(original(*arguments))
+        return made
+
+    monkeypatch.setattr(launcher, "make_agents", remember)
+    running = asyncio.create_task(run(file, [], told))
+    await told.wait_for("ready")
+    made["coordinator"]._give_up("it had enough")
+    assert await told.wait_for("agent-stopped") == {"name": "coordinator", "because": "it had enough"}
+    await made["directory"].stop()
+    async with asyncio.timeout(PATIENCE):
+        assert await running == 1
+    assert told.names == ["ready", "agent-stopped", "agent-stopped", "stopped"]
+
+
+async def test_clients_trust_only_the_societys_own_authority(file, start, authority):
+    await start(file, SERVER)
+    own = file.society.state / "certificates" / "ca.pem"
+    own.write_bytes(authority.file.read_bytes())
+    with pytest.raises(NotRunningError, match="the server's certificate is not trusted"):
+        await names_in_directory(file)
+    own.write_bytes(b"")
+    with pytest.raises(NotRunningError, match="cannot log in to 'test'"):
+        await names_in_directory(file)
+    own.unlink()
+    message = arguments.message(file, ["directory"], "inform", "x", {})
+    with pytest.raises(NotRunningError, match="cannot log in to 'test'"):
+        await commands.send(file, message, 0, Told(), is_json=False)
