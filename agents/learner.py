@@ -105,6 +105,7 @@ class Learner(RegisteredAgent):
         self._working: dict[asyncio.Future[tuple[TrainedModel, ModelVersion]], threading.Event] = {}
         """What runs in a thread now, and what stops it: one training, and one that is being cancelled."""
         self._rates: dict[tuple[str, int, int, int, str], float] = {}
+        self._looked_at: dict[tuple[object, ...], tuple[int, int, int]] = {}
         self._loaded: dict[str, LoadedModel] = {}
 
     def services(self) -> tuple[ServiceDescription, ...]:
@@ -243,14 +244,25 @@ class Learner(RegisteredAgent):
     def _measure(self, action: Train) -> tuple[int, float, DeviceDescription]:
         """Rows of the dataset, and rows per second on the device for it. Runs in a thread."""
         device = self._device if action.device == "auto" else choose_device(action.device)
-        data: Dataset = self._data.load(action.dataset)
-        inputs, outputs = check(action, data)
+        rows, inputs, outputs = self._look_at(action)
         key = (action.network, inputs, outputs, action.batch_size, str(device))
         if key not in self._rates:
             self._rates[key] = measure_rate(
                 action.network, inputs, outputs, action.batch_size, device, kind=action.kind
             )
-        return data.rows, self._rates[key], describe_device(device)
+        return rows, self._rates[key], describe_device(device)
+
+    def _look_at(self, action: Train) -> tuple[int, int, int]:
+        """Rows, inputs and outputs of a task. Runs in a thread.
+
+        The data of a digest never change, so they are read for the first bid only; whether the file
+        still is what the digest says is looked at again when the training starts.
+        """
+        key = (action.dataset.sha256, action.target, action.kind, action.network, action.held_out)
+        if key not in self._looked_at or not self._data.resolve(action.dataset.uri).is_file():
+            data: Dataset = self._data.load(action.dataset)
+            self._looked_at[key] = (data.rows, *check(action, data))
+        return self._looked_at[key]
 
     def _expected(self, action: Train) -> float:
         """Seconds that a training without a bid will take, as far as we can tell without the data."""
