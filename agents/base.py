@@ -34,9 +34,10 @@ from behaviours.initiating import (
     call_for_proposals,
     request,
 )
-from behaviours.mailroom import Mailroom, Receiving
+from behaviours.mailroom import Mailroom
 from behaviours.outcomes import Outcome
 from behaviours.participating import Handlers
+from behaviours.receiving import Receiving
 from behaviours.supervising import Supervisor
 from behaviours.wire import Element, as_spade_stanza
 from ontology.acl import AclMessage, Performative

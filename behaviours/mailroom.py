@@ -1,7 +1,7 @@
 """Where an agent's messages come in: read, told apart, and routed by conversation-id in constant time.
 
-One behaviour receives everything (`Receiving`); the `Mailroom` behind it is free of SPADE and of
-sockets. What happens to a message:
+One behaviour receives everything (`receiving`); the mailroom behind it is free of SPADE and of sockets.
+What happens to a message:
 
 1. a bounce goes to `delivery`; what is no ACL message is answered not-understood;
 2. a second copy is dropped;
@@ -20,20 +20,20 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
-from spade.behaviour import CyclicBehaviour
-
 from behaviours import participating
+from behaviours.burying import Burying
 from behaviours.complaints import Complaints
 from behaviours.connection import Transport
 from behaviours.conversing import Seat, system_now
 from behaviours.delivery import Delivery
 from behaviours.events import DuplicateDropped, Fact, HandlerFailed, Hook, MessageReceived
 from behaviours.participating import ABOUT, Handlers
-from behaviours.wire import Bounced, Element, Incoming, Received, Unreadable, legible, parse
+from behaviours.understanding import incapable, ontology_for
+from behaviours.wire import Bounced, Element, Incoming, Received, Unreadable, parse
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
 from ontology.codecs import to_json
-from ontology.content import AgentAction, Ontology, Reason, Term, explain, split
+from ontology.content import Ontology, Reason, explain
 from ontology.errors import Cause, ContentError
 from protocols import machine
 from protocols.contract_net import CONTRACT_NET
@@ -41,7 +41,7 @@ from protocols.errors import RemoteProtocolError
 from protocols.machine import Protocol, Role
 from protocols.registry import PROTOCOLS
 from protocols.request import REQUEST
-from resilience.dead_letters import ORIGINAL_LIMIT, DeadLetter, DeadLetters
+from resilience.dead_letters import DeadLetters
 
 LINGER = 30.0
 """Seconds that an ended conversation is kept, so that what comes late is told from what is unknown."""
@@ -107,8 +107,9 @@ class Mailroom:
         self.transport = transport
         self._delivery, self._handlers, self._hook = delivery, handlers, hook
         self._ontologies = tuple(ontologies)
-        self._dead_letters, self._may_ask, self._otherwise = dead_letters, may_ask, otherwise
+        self._may_ask, self._otherwise = may_ask, otherwise
         self._clock, self._trace = clock, trace
+        self._bury = Burying(me.name, dead_letters, hook, clock).bury
         self._seats: dict[Key, Seat] = {}
         self._seen: OrderedDict[tuple[str, str, int], None] = OrderedDict()
         self._complaints = Complaints(me.name, hook, self._answer)
@@ -174,28 +175,7 @@ class Mailroom:
         Raises:
             ContentError: we speak no such ontology, language or term.
         """
-        if message.language is not None and message.language.lower() != "json":
-            raise ContentError(
-                Cause.UNSUPPORTED_VALUE, f"language {message.language!r}: only json is read here", "language"
-            )
-        label = message.ontology
-        known = ", ".join(each.label for each in self._ontologies)
-        if label is not None:
-            for each in self._ontologies:
-                if each.speaks(label):
-                    return each
-            raise ContentError(
-                Cause.UNSUPPORTED_VALUE,
-                f"ontology {label[:80]!r} is not spoken here; {known} are",
-                "ontology",
-            )
-        tag, _arguments = split(message.content)
-        for each in self._ontologies:
-            if tag in each.by_tag:
-                return each
-        raise ContentError(
-            Cause.UNSUPPORTED_ACT, f"no ontology here ({known}) has a term {tag[:80]!r}", tag[:80]
-        )
+        return ontology_for(message, self._ontologies)
 
     def conversations(self) -> list[machine.Conversation]:
         """The conversations that are not over, oldest first."""
@@ -362,7 +342,7 @@ class Mailroom:
         if type(action) not in handlers or (is_call and type(action) not in self._handlers.on):
             if self._otherwise(stanza):
                 return
-            text = self._incapable(action, is_call=is_call)
+            text = incapable(self.me, self._handlers, action, is_call=is_call)
             self._complaints.refuse(message, peer, Cause.UNSUPPORTED_FUNCTION, text)
             return
         seat_key = message.conversation_id or f"unnamed-{uuid.uuid4().hex}"
@@ -372,13 +352,6 @@ class Mailroom:
         self._seats[seat_key, peer.name, Role.PARTICIPANT] = seat
         work = participating.serve(self, seat, message, action, ontology, self._handlers)
         self.keep(asyncio.get_running_loop().create_task(work))
-
-    def _incapable(self, action: Term, *, is_call: bool) -> str:
-        known = self._handlers.bids if is_call else self._handlers.on
-        can = ", ".join(sorted(term.tag for term in known)) or "nothing"
-        what = "takes calls for" if is_call else "does"
-        kind = "an action" if isinstance(action, AgentAction) else "a statement, not an action"
-        return f"{action.tag} is {kind} that {self.me.local_name} does not do; it {what} {can}"
 
     def _hear(self, message: AclMessage, peer: AgentIdentifier) -> bool:
         try:
@@ -408,22 +381,6 @@ class Mailroom:
             content = explain(Cause.INTERNAL_ERROR, told)
             self._answer(message.reply(Performative.FAILURE, content=content), peer)
 
-    def _bury(self, peer: str, original: str, cause: str, text: str, *, is_inbound: bool) -> None:
-        letter = DeadLetter(
-            agent=self.me.name,
-            peer=peer,
-            is_inbound=is_inbound,
-            cause=str(cause),
-            text=legible(text),
-            original=legible(original[:ORIGINAL_LIMIT]),
-            when=self.now(),
-        )
-        try:
-            self._dead_letters.add(letter)
-        except Exception as error:  # noqa: BLE001 - a full disk must neither deafen us nor keep a loss secret
-            text = f"a dead letter could not be kept: {type(error).__name__}: {error}"
-            self.emit(HandlerFailed(agent=self.me.name, peer=peer, text=text))
-
     def _is_second(self, sender: str, stanza_id: str, message: AclMessage) -> bool:
         # What it says counts as well: some clients number their stanzas from 1 at each login.
         key = (sender, stanza_id, hash(message))
@@ -437,19 +394,3 @@ class Mailroom:
     def _drop(self, key: Key) -> None:
         self._timers.pop(key, None)
         self._seats.pop(key, None)
-
-
-class Receiving(CyclicBehaviour):
-    """The one receiving behaviour of an agent: it passes on every stanza, in order, to the mailroom."""
-
-    def __init__(self, mailroom: Mailroom, stanzas: asyncio.Queue[Element]) -> None:
-        super().__init__()
-        self._mailroom, self._stanzas = mailroom, stanzas
-
-    def match(self, _message: object) -> bool:
-        """Take nothing from SPADE's own dispatch: stanzas come straight from the connection."""
-        return False
-
-    async def run(self) -> None:
-        """Wait for the next stanza and handle it."""
-        self._mailroom.take(await self._stanzas.get())

@@ -203,12 +203,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         hint = f"; see {context.command_path} --help" if context is not None else ""
         _complain(error.format_message().rstrip(".") + hint)
         code = error.exit_code
-    except MisuseError as error:
-        _complain(str(error))
-        code = 2
     except SocietyError as error:
         _complain(str(error))
-        code = 1
+        code = {MisuseError: 2, _Interrupted: INTERRUPTED}.get(type(error), 1)
     except (KeyboardInterrupt, click.Abort):
         _complain("interrupted")
         code = INTERRUPTED
@@ -217,6 +214,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     sys.exit(code)
+
+
+class _Interrupted(SocietyError):  # noqa: N818 - it reads as what happened
+    """The user had enough, and what was asked has been taken back."""
 
 
 def _complain(text: str) -> None:
@@ -273,7 +274,7 @@ def _ask(as_json: bool, command: Callable[[Tell], Coroutine[Any, Any, int]]) -> 
 
     try:
         return asyncio.run(run())
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        raise _Interrupted("interrupted") from None
     finally:
         getattr(tell, "close", lambda: None)()

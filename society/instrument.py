@@ -61,6 +61,7 @@ async def say(file: SocietyFile, message: AclMessage, wait: float) -> AsyncGener
     arrived: asyncio.Queue[Element] = asyncio.Queue()
     try:
         connection = _connection(file, password, server, arrived)
+        await connection.open()
     except (ConnectionFailed, OSError) as error:
         raise NotRunningError(f"cannot log in to {file.society.name!r}: {error}") from error
     try:
@@ -116,7 +117,7 @@ async def _replies(
         match incoming:
             case Bounced() if incoming.stanza_id in ids:
                 raise SocietyError(_returned(incoming))
-            case Received(message=reply) if _belongs(reply, message):
+            case Received(message=reply) if wait > 0 and _belongs(reply, message):
                 yield reply
                 is_notice = "X-about" in reply.user_parameters
                 if (

@@ -156,7 +156,7 @@ def test_without_torch_a_learner_says_what_to_install(folder):
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr == (
-        f"locution: {folder / 'society.toml'}:5: agent 'a': kind 'learner' cannot be imported: learning needs "
-        "torch, which is not installed: pip install 'locution[learning]'\n"
+        f"locution: {folder / 'society.toml'}:5: agent 'a': kind 'learner' cannot be imported: "
+        "learning needs torch, which is not installed: pip install 'locution[learning]'\n"
     )
     assert done.stdout == ""

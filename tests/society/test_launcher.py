@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from agents.base import LocutionAgent
-from society import arguments, commands, launcher
+from society import arguments, client, commands, launcher
 from society.client import operator, search
 from society.config import SERVER, SocietyFile, load
 from society.errors import NotRunningError, StartError, StateError
@@ -195,6 +195,20 @@ async def test_an_agent_that_falls_is_reported_and_the_exit_code_is_1(
     async with asyncio.timeout(PATIENCE):
         assert await running == 1
     assert told.names == ["ready", "agent-stopped", "agent-stopped", "stopped"]
+
+
+async def test_a_client_gives_up_when_the_society_is_gone_for_good(file, start, monkeypatch):
+    monkeypatch.setattr(client, "LOST_AFTER", 0.1)
+    society = await start(file)
+    async with operator(file) as agent:
+        asking = asyncio.create_task(client.connected(agent, never()))
+        await society.stop()
+        with pytest.raises(NotRunningError, match="the connection to the society is lost"):
+            await asking
+
+
+async def never() -> Any:
+    await asyncio.Event().wait()
 
 
 async def test_clients_trust_only_the_societys_own_authority(file, start, authority):

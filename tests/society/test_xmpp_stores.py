@@ -9,6 +9,7 @@ import pytest
 
 from resilience.memory import MemoryRecords
 from resilience.sqlite_store import SqliteStore
+from resilience.sqlite_store import StoreError as DatabaseError
 from society.xmpp_server import MemoryAccounts, PasswordError, StoreError
 from society.xmpp_server.rosters import Item
 from society.xmpp_stores import ACCOUNTS, RecordedAccounts, RecordedOffline, RecordedRosters
@@ -117,8 +118,6 @@ def test_messages_stay_when_they_cannot_be_removed(records, monkeypatch):
 
     def fail(*_: object) -> None:
         raise DatabaseError(Path("x"), "is full")
-
-    from resilience.sqlite_store import StoreError as DatabaseError
 
     monkeypatch.setattr(records, "remove", fail)
     with pytest.raises(StoreError):

@@ -1,0 +1,44 @@
+"""The winner's process is killed while it trains: the task goes to another learner and ends well."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from tests.e2e.conftest import Place
+
+pytest.importorskip("torch")
+
+
+def test_a_task_survives_the_death_of_its_learner(place: Place) -> None:
+    # In any order: those that are first wait for the server.
+    learners = {
+        f"{name}@localhost": place.start("up", "--only", name, "--json")
+        for name in ("learner-1", "learner-2")
+    }
+    core = place.start("up", "--only", "xmpp-server", "directory", "coordinator", "--json")
+    for running in (core, *learners.values()):
+        running.event("ready")
+    long = ("--network", "cnn", "--epochs", "150", "--patience", "150")
+    train = place.start("train", "digits.csv", "--target", "digit", *long, "--json")
+    winner = train.event("awarded")["learner"]
+    train.event("progress")
+    assert learners[winner].end(signal.SIGKILL) == -signal.SIGKILL
+
+    lost = train.event("award-lost")
+    assert lost["learner"] == winner
+    successor = train.event("awarded")
+    assert successor["learner"] in learners.keys() - {winner}
+    assert successor["attempt"] == 2
+    trained = train.event("trained")
+    assert trained["learner"] == successor["learner"]
+    assert trained["model"]["metrics"]["accuracy"] >= 0.9
+    assert train.end() == 0
+    assert train.errors == []
+
+    # What is left of the society still works, and goes in good order.
+    code, predict = place.run("predict", trained["label"], "digits.csv", "--drop", "digit", "--first", "1")
+    assert code == 0, predict.told()
+    assert learners[successor["learner"]].end(signal.SIGTERM) == 0
+    assert core.end(signal.SIGTERM) == 0
