@@ -31,6 +31,7 @@ from behaviours.initiating import (
     Contract,
     Observer,
     OnNotice,
+    ResultWithin,
     call_for_proposals,
     request,
 )
@@ -148,7 +149,7 @@ class LocutionAgent(Agent):
         choose: Choose,
         *,
         reply_within: float = REPLY_WITHIN,
-        result_within: float | None = RESULT_WITHIN,
+        result_within: ResultWithin = RESULT_WITHIN,
         observer: Observer | None = None,
     ) -> Contract:
         """Call for proposals and award; see `behaviours.initiating.call_for_proposals`."""

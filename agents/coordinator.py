@@ -42,6 +42,12 @@ BID_WITHIN = 5.0
 
 ATTEMPTS = 3
 
+PATIENCE = 10.0
+"""How many times the seconds of its bid a winner may take before it is stopped."""
+
+PATIENCE_LEAST = 60.0
+"""Seconds that a winner may take whatever it bid."""
+
 ANSWER_WITHIN = 60.0
 """Seconds for predictions and evaluations."""
 
@@ -58,6 +64,7 @@ class Coordinator(RegisteredAgent):
         group: the group of coordinators that elects its leader.
         bid_within: seconds for the bids; the call ends earlier when everyone has answered.
         attempts: how often a task is awarded before it is given up.
+        patience: how many times the seconds of its bid a winner may take, `PATIENCE_LEAST` at least.
     """
 
     def __init__(
@@ -71,9 +78,11 @@ class Coordinator(RegisteredAgent):
         group: str = "coordinators",
         bid_within: float = BID_WITHIN,
         attempts: int = ATTEMPTS,
+        patience: float = PATIENCE,
     ) -> None:
         super().__init__(jid, password, server, ports, directory=directory)
         self._group, self._bid_within, self._attempts = group, bid_within, attempts
+        self._patience = patience
         self._leading: Leading | None = None
 
     @property
@@ -173,9 +182,14 @@ class Coordinator(RegisteredAgent):
             action,
             first_done,
             reply_within=self._bid_within,
-            result_within=None,
+            result_within=self._patience_with,
             observer=observer,
         )
+
+    def _patience_with(self, proposal: Proposal) -> float:
+        """Seconds after which a winner that has not finished is stopped, and the task called again."""
+        promised = proposal.term.seconds if isinstance(proposal.term, Bid) else 0.0
+        return max(PATIENCE_LEAST, self._patience * promised)
 
     async def _learners(self, service: ServiceDescription) -> list[str] | Fail:
         found = await self.find(service)

@@ -108,6 +108,7 @@ class Seat:
         self._room = room
         self._steps: deque[Step] = deque()
         self._arrived = asyncio.Event()
+        self._awaits_result = False
         self._timer: asyncio.TimerHandle | None = None
         self._watch: asyncio.Task[None] | None = None
         self._set_timer()
@@ -178,10 +179,16 @@ class Seat:
             self._add(Lost(reason))
             self._move(machine.lose(self.protocol, self.conversation))
 
-    def extend(self, deadline: datetime | None) -> None:
-        """Set a new limit to waiting, e.g. after an agree; None waits without limit."""
+    def await_result(self, deadline: datetime | None) -> None:
+        """Now that the peer works for us, look that it is there, and wait until then; None, without limit.
+
+        When that time comes the conversation does not expire by itself: whoever drives it is told by
+        `Overdue` and cancels, so that the peer does not go on working for nobody.
+        """
         if not self.is_over:
+            self._awaits_result = True
             self._move(replace(self.conversation, deadline=deadline))
+            self.watch()
 
     async def step(self) -> Step:
         """Wait for what happens next. Safe to cancel: nothing is lost."""
@@ -252,6 +259,12 @@ class Seat:
             self._timer = asyncio.get_running_loop().call_later(wait, self._expire)
 
     def _expire(self) -> None:
+        deadline = self.conversation.deadline
+        if self._awaits_result and deadline is not None and self._room.now() >= deadline:
+            self._awaits_result = False
+            self._add(Overdue())
+            self._move(replace(self.conversation, deadline=None))
+            return
         moved = machine.expire(self.protocol, self.conversation, self._room.now())
         if moved is self.conversation:
             self._set_timer()  # the loop's clock was ahead of the wall clock

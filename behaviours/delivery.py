@@ -2,7 +2,9 @@
 
 XMPP itself never complains to the one that sends: a client queues while it is offline, and a server
 returns what it cannot deliver as a separate stanza, later. Here each message is watched until its
-bounce can no longer come, and one that cannot be handed over in time is reported.
+bounce can no longer come, and one that cannot be handed over in time is reported. What was handed over
+but not confirmed when a connection broke is handed over again on the next one, under the same id: a
+mailroom drops the second copy; a plain SPADE agent may see it.
 """
 
 from __future__ import annotations
@@ -19,9 +21,9 @@ from behaviours.connection import ConnectionFailed, Transport
 from behaviours.conversing import system_now
 from behaviours.events import Hook, MessageSent, MessageUndelivered
 from behaviours.wire import Bounced, render
-from ontology.acl import AclMessage
+from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
-from ontology.content import Reason
+from ontology.content import Reason, explain
 from ontology.errors import Cause
 
 PATIENCE = 30.0
@@ -39,6 +41,9 @@ WATCH_SECONDS = 60.0
 TOLD_BEFORE = 0.95
 """Part of the time to its reply-by that a message waits for a connection: its sender is to hear what is
 the matter before the deadline, not that the peer did not answer."""
+
+SETTLE_AFTER = 1.0
+"""Seconds after which the server is asked to confirm what was handed over: one ping for all of it."""
 
 WAITING = 10_000
 """Messages that wait for a connection; beyond that a further one is reported at once."""
@@ -66,11 +71,20 @@ class Undelivered:
     """The message did not get through, or nobody can say that it did; the reason tells which."""
 
     reason: Reason
+    failure: AclMessage
+    """The same as FIPA has it: a failure from the platform's AMS (FIPA00067), `failure_of` the message."""
 
 
 DeliveryResult = Delivered | Undelivered
 
 OnLost = Callable[[Reason], None]
+
+
+def failure_of(message: AclMessage, me: AgentIdentifier, reason: Reason) -> AclMessage:
+    """What the agent management system says of a message that it cannot deliver (FIPA00067)."""
+    ams = AgentIdentifier(name=f"ams@{me.domain}")
+    content = explain(reason.cause, reason.text, reason.about)
+    return message.reply(Performative.FAILURE, sender=ams, receiver=(me,), content=content)
 
 
 @dataclass(frozen=True)
@@ -104,6 +118,9 @@ class Delivery:
         self._clock = clock
         self._watched: OrderedDict[str, tuple[float, _Posted]] = OrderedDict()
         self._waiting: OrderedDict[str, tuple[_Posted, asyncio.TimerHandle]] = OrderedDict()
+        self._doubtful: OrderedDict[str, _Posted] = OrderedDict()
+        """Handed over, and not confirmed yet: what a broken connection may have swallowed."""
+        self._settling: asyncio.TimerHandle | None = None
         self._unconfirmed: list[asyncio.Future[bool]] = []
         self._confirming: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -158,26 +175,37 @@ class Delivery:
         finally:
             confirming.cancel()
         if lost.done():
-            return Undelivered(lost.result())
-        withdrawn = [self._withdraw(stanza_id) for stanza_id in posted]
-        if any(withdrawn):
-            text = "the connection to the server was lost again; it was not sent"
-            return Undelivered(Reason(cause=Cause.UNREACHABLE, text=text))
-        if not is_confirmed:
-            text = "the connection was lost before the server confirmed: nobody knows whether it arrived"
-            return Undelivered(Reason(cause=Cause.UNREACHABLE, text=text))
-        return Delivered()
+            reason = lost.result()
+        elif is_confirmed and not self._waiting.keys() & set(posted):
+            return Delivered()
+        else:
+            # From here on it is the sender's affair: it is not handed over again.
+            withdrawn = [self._withdraw(stanza_id) for stanza_id in posted]
+            text = (
+                "the connection to the server was lost again; it was not sent"
+                if any(withdrawn)
+                else "the connection was lost before the server confirmed: nobody knows whether it arrived"
+            )
+            reason = Reason(cause=Cause.UNREACHABLE, text=text)
+        return Undelivered(reason, failure_of(message, self._me, reason))
 
     def bounced(self, bounce: Bounced) -> None:
         """Take note of a stanza that came back; one that is not ours is ignored."""
         meaning = _MEANING.get(bounce.condition, bounce.condition)
         told = f" ({bounce.text})" if bounce.text and bounce.text != meaning else ""
         _since, posted = self._watched.pop(bounce.stanza_id, (0.0, None))
+        self._doubtful.pop(bounce.stanza_id, None)
         if posted is not None:
             self._lose(posted, Cause.UNREACHABLE, f"{bounce.peer}: {meaning}{told}")
 
     def came_online(self) -> None:
-        """Send what has been waiting, in order; what a new break leaves keeps its place."""
+        """Send again what is in doubt, then what has been waiting, all in order.
+
+        What a new break leaves keeps its place.
+        """
+        for posted in tuple(self._doubtful.values()):
+            if not self._hand_over(posted, render(posted.message, posted.to.jid, posted.stanza_id)):
+                return
         while self._waiting and self._transport.is_online:
             posted, timer = next(iter(self._waiting.values()))
             if not self._hand_over(posted, render(posted.message, posted.to.jid, posted.stanza_id)):
@@ -192,8 +220,9 @@ class Delivery:
             _stanza_id, (posted, timer) = self._waiting.popitem(last=False)
             timer.cancel()
             self._lose(posted, Cause.UNREACHABLE, "the agent was stopped before it was sent")
-        if self._confirming is not None:
-            self._confirming.cancel()
+        for handle in (self._confirming, self._settling):
+            if handle is not None:
+                handle.cancel()
         for waiter in self._unconfirmed:
             if not waiter.done():
                 waiter.set_result(False)
@@ -218,7 +247,8 @@ class Delivery:
         self._lose(posted, Cause.UNREACHABLE, text)
 
     def _withdraw(self, stanza_id: str) -> bool:
-        """Take back what still waits; whether it did."""
+        """Take back what still waits or is in doubt; whether it waited."""
+        self._doubtful.pop(stanza_id, None)
         found = self._waiting.pop(stanza_id, None)
         if found is not None:
             found[1].cancel()
@@ -230,6 +260,11 @@ class Delivery:
         except ConnectionFailed:
             return False
         self._watch(posted)
+        self._doubtful[posted.stanza_id] = posted
+        if len(self._doubtful) > WATCHED:
+            self._doubtful.popitem(last=False)
+        if self._settling is None:
+            self._settling = asyncio.get_running_loop().call_later(SETTLE_AFTER, self._settle)
         self._hook(
             MessageSent(
                 agent=self._me.name,
@@ -256,6 +291,16 @@ class Delivery:
         )
         posted.on_lost(Reason(cause=cause, text=text, about=posted.to.name))
 
+    def _settle(self) -> None:
+        """Ask the server to confirm what is in doubt; without a connection it stays in doubt."""
+        self._settling = None
+        if (
+            self._doubtful
+            and self._transport.is_online
+            and (self._confirming is None or self._confirming.done())
+        ):
+            self._confirming = asyncio.get_running_loop().create_task(self._confirm_all())
+
     async def _confirm_online(self) -> bool:
         await self._transport.wait_online()
         return await self._confirm()
@@ -269,12 +314,18 @@ class Delivery:
         return await waiter
 
     async def _confirm_all(self) -> None:
-        while self._unconfirmed:
+        while True:
             waiters, self._unconfirmed = self._unconfirmed, []
+            asked_for = tuple(self._doubtful)
             is_confirmed = False
             try:
                 is_confirmed = await self._transport.confirm(CONFIRM_WITHIN)
             finally:
+                if is_confirmed:
+                    for stanza_id in asked_for:
+                        self._doubtful.pop(stanza_id, None)
                 for waiter in waiters:
                     if not waiter.done():
                         waiter.set_result(is_confirmed)
+            if not self._unconfirmed:
+                return

@@ -86,6 +86,9 @@ class Observer:
     on_notice: Callable[[str, Term], None] = field(default=lambda _name, _term: None)
 
 
+ResultWithin = float | None | Callable[[Proposal], float | None]
+"""Seconds for a winner's result: a number, None for no limit, or told from its proposal."""
+
 Choose = Callable[[Sequence[Proposal]], Iterable[Proposal]]
 """Which proposals to accept: none, one or several. It is called once, after the last answer."""
 
@@ -125,14 +128,15 @@ async def request(
         ontology: the one that the action is a term of.
         action: what to do.
         reply_within: seconds for the first answer.
-        result_within: seconds for the result once it has agreed; None waits as long as it is there.
+        result_within: seconds for the result once it has agreed, after which it is told to stop; None
+            waits as long as it is there.
         on_notice: called with what the participant tells meanwhile, progress for instance.
     """
     message = opening(hub, Performative.REQUEST, REQUEST, ontology, action, reply_within)
     message = message.model_copy(update={"receiver": (to,)})
     seat = hub.open(REQUEST, message, to)
     try:
-        return await _result(hub, seat, result_within, on_notice)
+        return await _result(hub, seat, message, result_within, on_notice)
     except asyncio.CancelledError:
         cancel(hub, seat, message)
         raise
@@ -146,7 +150,7 @@ async def call_for_proposals(
     choose: Choose,
     *,
     reply_within: float = REPLY_WITHIN,
-    result_within: float | None = RESULT_WITHIN,
+    result_within: ResultWithin = RESULT_WITHIN,
     observer: Observer | None = None,
 ) -> Contract:
     """Call for proposals, award the chosen ones and wait for every winner (FIPA00029).
@@ -161,7 +165,8 @@ async def call_for_proposals(
         action: what is to be done.
         choose: picks the winners.
         reply_within: seconds for the proposals.
-        result_within: seconds for a winner's result; None waits as long as it is there.
+        result_within: seconds for a winner's result, or how to tell them from its proposal; after that
+            it is told to stop. None waits as long as it is there.
         observer: sees answers, awards and notices as they come.
     """
     observer = observer or Observer()
@@ -193,15 +198,16 @@ async def call_for_proposals(
         for proposal in standing:
             name = proposal.participant.name
             if name in chosen:
-                _accept(hub, seats[name], proposal, message, result_within)
+                _accept(seats[name], proposal, message)
                 observer.on_award(name)
             else:
                 _reject(seats[name], proposal)
-        winners = [seats[each.participant.name] for each in standing if each.participant.name in chosen]
+        won = [each for each in standing if each.participant.name in chosen]
+        winners = [seats[each.participant.name] for each in won]
         outcomes = await asyncio.gather(
             *(
-                _result(hub, seat, result_within, _notices(observer, seat.peer.name), is_agreed=True)
-                for seat in winners
+                _award(hub, seat, message, _seconds(result_within, each), observer)
+                for seat, each in zip(winners, won, strict=True)
             )
         )
     except BaseException:
@@ -236,10 +242,6 @@ def cancel(hub: Hub, seat: Seat, message: AclMessage) -> None:
             await seat.step()
 
     hub.keep(asyncio.ensure_future(wait_for_answer()))
-
-
-def _notices(observer: Observer, name: str) -> OnNotice:
-    return lambda term: observer.on_notice(name, term)
 
 
 async def _proposal(hub: Hub, seat: Seat) -> Proposal | tuple[str, Outcome]:
@@ -277,28 +279,37 @@ def _reject(seat: Seat, proposal: Proposal) -> None:
     seat.say(proposal.message.reply(Performative.REJECT_PROPOSAL, content=content))
 
 
-def _accept(hub: Hub, seat: Seat, proposal: Proposal, call: AclMessage, within: float | None) -> None:
+def _accept(seat: Seat, proposal: Proposal, call: AclMessage) -> None:
+    # No reply-by: it would ask the winner for its result by then; how long we wait is our own affair.
     accept = Performative.ACCEPT_PROPOSAL
     seat.say(proposal.message.reply(accept, content=call.content, reply_with=uuid.uuid4().hex))
-    # A reply-by would ask the winner for its result by then; how long we wait is our own affair.
-    seat.extend(None if within is None else after(hub.now(), within))
+
+
+def _seconds(within: ResultWithin, proposal: Proposal) -> float | None:
+    return within(proposal) if callable(within) else within
+
+
+async def _award(hub: Hub, seat: Seat, call: AclMessage, within: float | None, observer: Observer) -> Outcome:
+    """Wait for a winner's result."""
+    seat.await_result(None if within is None else after(hub.now(), within))
+    name = seat.peer.name
+    return await _result(hub, seat, call, within, lambda term: observer.on_notice(name, term))
 
 
 async def _result(
-    hub: Hub, seat: Seat, within: float | None, on_notice: OnNotice | None, *, is_agreed: bool = False
+    hub: Hub, seat: Seat, opening: AclMessage, within: float | None, on_notice: OnNotice | None
 ) -> Outcome:
     """Wait for the end of a conversation."""
-    if is_agreed:
-        seat.watch()
     while True:
         match await seat.step():
             case Told(term):
                 if on_notice is not None:
                     on_notice(term)
             case Heard(message) if message.performative is Performative.AGREE:
-                seat.extend(None if within is None else after(hub.now(), within))
-                seat.watch()
+                seat.await_result(None if within is None else after(hub.now(), within))
             case step:
+                if isinstance(step, Overdue):
+                    cancel(hub, seat, opening)
                 return _ending(hub, seat, step)
 
 

@@ -25,7 +25,7 @@ from behaviours.burying import Burying
 from behaviours.complaints import Complaints
 from behaviours.connection import Transport
 from behaviours.conversing import Seat, system_now
-from behaviours.delivery import Delivery
+from behaviours.delivery import Delivery, failure_of
 from behaviours.events import DuplicateDropped, Fact, HandlerFailed, Hook, MessageReceived
 from behaviours.participating import ABOUT, Handlers
 from behaviours.understanding import incapable, ontology_for
@@ -131,6 +131,7 @@ class Mailroom:
 
         def lost(reason: Reason) -> None:
             self._bury(to.name, to_json(message), reason.cause, reason.text, is_inbound=False)
+            self._trace(failure_of(message, self.me, reason), to)
             on_lost(reason)
 
         message = message.model_copy(update={"sender": self.me, "receiver": (to,)})

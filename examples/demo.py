@@ -45,7 +45,7 @@ def main() -> int:
             folder = Path(name)
             for file in ("digits.toml", "digits.csv"):
                 shutil.copy(HERE / file, folder)
-            environment = _environment()
+            environment = _environment(folder)
             with _society(folder, environment) as ready:
                 for agent in ready["agents"]:
                     _say(f"  {agent['name']:12} {agent['dashboard']}")
@@ -126,8 +126,10 @@ def _command(name: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "society", name, *arguments, "--file", "digits.toml"]
 
 
-def _environment() -> dict[str, str]:
+def _environment(folder: Path) -> dict[str, str]:
     """This process's environment, with the repository on the path and ports that are free now."""
+    temporary = folder / "tmp"  # torch and others leave files behind; they go with the folder
+    temporary.mkdir()
     path = os.pathsep.join(filter(None, (str(HERE.parent), os.environ.get("PYTHONPATH"))))
     addresses = {"LOCUTION_XMPP_HOST": "127.0.0.1", "LOCUTION_DASHBOARD_HOST": "127.0.0.1"}
     if not _is_free(5222):
@@ -138,7 +140,8 @@ def _environment() -> dict[str, str]:
         if all(_is_free(base + number) for number in range(1, AGENTS + 1))
     )
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("LOCUTION_")}
-    return {**inherited, **addresses, "LOCUTION_DASHBOARD_PORT": str(base), "PYTHONPATH": path}
+    addresses |= {"LOCUTION_DASHBOARD_PORT": str(base), "PYTHONPATH": path, "TMPDIR": str(temporary)}
+    return {**inherited, **addresses}
 
 
 def _is_free(port: int) -> bool:

@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -213,6 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         # Whoever read our output has gone, as in `locution agents | head -1`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    _tidy_up()
     sys.exit(code)
 
 
@@ -222,6 +224,14 @@ class _Interrupted(SocietyError):  # noqa: N818 - it reads as what happened
 
 def _complain(text: str) -> None:
     click.echo(f"locution: {text[:1].lower() + text[1:] if text[1:2].islower() else text}", err=True)
+
+
+def _tidy_up() -> None:
+    # SPADE 4.1.4: it imports pyjabber, which makes a temporary folder at import and leaves it there.
+    module = sys.modules.get("pyjabber.plugins.xep_0363.upload_server")
+    if module is not None:
+        with suppress(OSError, AttributeError):
+            Path(module.TEMP_DIR).rmdir()
 
 
 def _load(path: Path) -> SocietyFile:
@@ -257,8 +267,12 @@ def _up(path: Path, only: Sequence[str], *, as_json: bool, verbose: bool) -> int
 
     _log_to_stderr(verbose=verbose)
     tell = _teller(as_json)
-    running = launcher.run(_load(path), names(only), tell, began=_BEGAN, on_stopping=launcher.end_for_certain)
-    return asyncio.run(running)
+    last_resort = launcher.LastResort()
+    running = launcher.run(_load(path), names(only), tell, began=_BEGAN, on_stopping=last_resort.start)
+    try:
+        return asyncio.run(running)
+    finally:
+        last_resort.cancel()
 
 
 def _ask(as_json: bool, command: Callable[[Tell], Coroutine[Any, Any, int]]) -> int:

@@ -17,7 +17,7 @@ from agents.directory_facilitator import DirectoryFacilitator
 from agents.registered import RegisteredAgent
 from society.config import SERVER, AgentTable, SocietyFile, unknown_among
 from society.dashboard import DashboardError
-from society.errors import StartError
+from society.errors import SocietyError, StartError
 from society.events import Tell
 from society.state import StateFolder
 from society.telemetry import Telemetry
@@ -69,11 +69,20 @@ class RunningSociety:
         kinds = import_kinds(file, chosen)
         self._state = StateFolder(file.society.state)
         self._state.prepare()
-        for name in (*((SERVER,) if self._serves else ()), *kinds):
-            self._state.claim(name)
         self._telemetry = Telemetry()
-        self._store = open_store(self._state)
-        self._server = embedded_server(file, self._state, self._store) if self._serves else None
+        try:
+            for name in (*((SERVER,) if self._serves else ()), *kinds):
+                self._state.claim(name)
+            self._store = open_store(self._state)
+        except SocietyError:
+            self._state.release()
+            raise
+        try:
+            self._server = embedded_server(file, self._state, self._store) if self._serves else None
+        except SocietyError:
+            self._store.close()
+            self._state.release()
+            raise
         self._kinds = kinds
         self._agents: dict[str, LocutionAgent] = {}
         self.has_failed = False
@@ -223,7 +232,7 @@ async def run(
         only: the names of what is to run here; empty for everything.
         tell: told what happens.
         began: when the start began, of `time.monotonic`; by default now.
-        on_stopping: called when the stop begins, e.g. `end_for_certain`.
+        on_stopping: called when the stop begins, e.g. `LastResort.start`.
 
     Returns:
         The exit code: 0 after a stop that was asked for, 1 if an agent stopped for a reason of its own.
@@ -275,13 +284,21 @@ async def _unless(signals: _Signals, work: Coroutine[Any, Any, None]) -> bool:
     return False
 
 
-def end_for_certain() -> None:
-    """End the process in `STOP_WITHIN` seconds whatever hangs: nobody can stop a thread from outside."""
+class LastResort:
+    """Ends the process in `STOP_WITHIN` seconds whatever hangs: nobody can stop a thread from outside."""
 
-    def end() -> None:
+    def __init__(self) -> None:
+        self._timer = threading.Timer(STOP_WITHIN, self._end)
+        self._timer.daemon = True
+
+    def start(self) -> None:
+        """Begin to count."""
+        self._timer.start()
+
+    def cancel(self) -> None:
+        """Everything has stopped, or never began to."""
+        self._timer.cancel()
+
+    def _end(self) -> None:
         _log.error("not everything stopped within %g s; ending now", STOP_WITHIN)
         os._exit(1)
-
-    timer = threading.Timer(STOP_WITHIN, end)
-    timer.daemon = True
-    timer.start()

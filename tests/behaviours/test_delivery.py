@@ -284,3 +284,60 @@ async def test_sending_may_be_cancelled(delivery: Delivery, transport: FakeTrans
     await turns()
     assert asyncio.all_tasks() == before
     delivery.close()
+
+
+async def test_what_a_broken_connection_may_have_swallowed_is_sent_again_first_and_in_order(
+    delivery: Delivery, transport: FakeTransport
+) -> None:
+    for number in range(2):
+        delivery.post(hello(number), PEER, lambda _reason: None)
+    transport.is_online = False
+    delivery.post(hello(2), PEER, lambda _reason: None)
+    before = list(transport.sent)
+    transport.is_online = True
+    delivery.came_online()
+    assert transport.sent[2:4] == before  # the very same stanzas, with their ids: a mailroom drops the second
+    assert [message.content for message in transport.said()] == ["0", "1", "0", "1", "2"]
+    delivery.close()
+
+
+async def test_what_the_server_has_confirmed_is_not_sent_again(
+    delivery: Delivery, transport: FakeTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SETTLE_AFTER", 0.0)
+    delivery.post(hello(), PEER, lambda _reason: None)
+    while delivery._doubtful:
+        await asyncio.sleep(0)
+    assert transport.confirmations == 1
+    transport.is_online = False
+    transport.is_online = True
+    delivery.came_online()
+    assert len(transport.sent) == 1
+    delivery.close()
+
+
+async def test_what_was_reported_as_unknown_is_not_sent_again(
+    delivery: Delivery, transport: FakeTransport
+) -> None:
+    transport.confirms = False
+    result = await delivery.send(hello())
+    assert "nobody knows" in reason(result).text
+    delivery.came_online()
+    assert len(transport.sent) == 1
+    delivery.close()
+
+
+async def test_a_loss_comes_with_the_failure_that_fipa_has_for_it(
+    delivery: Delivery, transport: FakeTransport
+) -> None:
+    sending = asyncio.ensure_future(delivery.send(hello(reply_with="r1", conversation_id="c1")))
+    await asyncio.sleep(0)
+    bounce(transport, delivery, "service-unavailable")
+    result = await sending
+    assert isinstance(result, Undelivered)
+    failure = result.failure
+    assert failure.performative is Performative.FAILURE
+    assert failure.sender == AgentIdentifier(name="ams@here")
+    assert failure.receiver == (ME,)
+    assert (failure.in_reply_to, failure.conversation_id) == ("r1", "c1")
+    assert "there is no such agent, or it is offline" in (failure.content or "")

@@ -296,6 +296,15 @@ async def cancel_midway(world: World, manner: str) -> tuple[Adder, Asker, asynci
     return adder, asker, asking
 
 
+async def test_whoever_works_too_long_is_told_to_stop(world: World) -> None:
+    adder, asker = await world.start(Adder, "adder"), await world.start(Asker, "asker")
+    outcome = await asker.request(adder.me, Add(manner="agreeing"), result_within=0.1)
+    assert isinstance(outcome, Expired)
+    await asyncio.wait_for(adder.was_cancelled.wait(), 5)
+    await world.fact(ConversationEnded, agent="adder@localhost", state="CANCELLED")
+    await world.fact(ConversationEnded, agent="asker@localhost", state="CANCELLED")
+
+
 async def test_cancelling_the_task_that_waits_cancels_the_work_at_the_other_end(world: World) -> None:
     adder, asker, _asking = await cancel_midway(world, "holding")
     await world.fact(ConversationEnded, agent=ASKER, state="CANCELLED")

@@ -1,14 +1,17 @@
-"""What tests of a society's parts share: a society file on ports that are free now."""
+"""What tests of a society's parts share: a society file on ports that are free now, and one that runs."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from society.config import SocietyFile, load
+from society.launcher import RunningSociety
 
 WriteFile = Callable[..., Path]
 
@@ -72,3 +75,50 @@ def write_file(tmp_path: Path) -> WriteFile:
 def file(write_file: WriteFile) -> SocietyFile:
     """Give a society of a directory and a coordinator."""
     return load(write_file())
+
+
+PATIENCE = 15.0
+
+
+class Told:
+    """Events, and a way to wait for one."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, dict[str, Any]]] = []
+        self._came = asyncio.Event()
+
+    def __call__(self, event: str, **fields: Any) -> None:
+        self.events.append((event, fields))
+        self._came.set()
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _fields in self.events]
+
+    async def wait_for(self, event: str) -> dict[str, Any]:
+        async with asyncio.timeout(PATIENCE):
+            while event not in self.names:
+                self._came.clear()
+                await self._came.wait()
+        return next(fields for name, fields in self.events if name == event)
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+async def start(fresh_container: None, told: Told) -> AsyncIterator[Callable[..., Any]]:
+    """Give a function that starts a part of a society; it is stopped when the test ends."""
+    started: list[RunningSociety] = []
+
+    async def begin(file: SocietyFile, *only: str) -> RunningSociety:
+        society = RunningSociety(file, only, told)
+        started.append(society)
+        await society.start()
+        return society
+
+    yield begin
+    for society in reversed(started):
+        await society.stop()

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import aiohttp
@@ -16,52 +15,7 @@ from society.client import operator, search
 from society.config import SERVER, SocietyFile, load
 from society.errors import NotRunningError, StartError, StateError
 from society.launcher import RunningSociety, run
-
-PATIENCE = 15.0
-
-
-class Told:
-    """Events, and a way to wait for one."""
-
-    def __init__(self) -> None:
-        self.events: list[tuple[str, dict[str, Any]]] = []
-        self._came = asyncio.Event()
-
-    def __call__(self, event: str, **fields: Any) -> None:
-        self.events.append((event, fields))
-        self._came.set()
-
-    @property
-    def names(self) -> list[str]:
-        return [name for name, _fields in self.events]
-
-    async def wait_for(self, event: str) -> dict[str, Any]:
-        async with asyncio.timeout(PATIENCE):
-            while event not in self.names:
-                self._came.clear()
-                await self._came.wait()
-        return next(fields for name, fields in self.events if name == event)
-
-
-@pytest.fixture
-def told() -> Told:
-    return Told()
-
-
-@pytest.fixture
-async def start(fresh_container: None, told: Told) -> AsyncIterator[Callable[..., Any]]:
-    """Give a function that starts a part of a society; it is stopped when the test ends."""
-    started: list[RunningSociety] = []
-
-    async def begin(file: SocietyFile, *only: str) -> RunningSociety:
-        society = RunningSociety(file, only, told)
-        started.append(society)
-        await society.start()
-        return society
-
-    yield begin
-    for society in reversed(started):
-        await society.stop()
+from tests.society.conftest import PATIENCE, Told
 
 
 async def names_in_directory(file: SocietyFile) -> list[str]:
