@@ -302,15 +302,31 @@ async def test_what_a_broken_connection_may_have_swallowed_is_sent_again_first_a
 
 
 async def test_what_the_server_has_confirmed_is_not_sent_again(
+    delivery: Delivery, transport: FakeTransport
+) -> None:
+    delivery.post(hello(), PEER, lambda _reason: None)
+    assert await delivery.send(hello(1)) == Delivered()  # its confirmation is one for both
+    transport.is_online = False
+    transport.is_online = True
+    delivery.came_online()
+    assert len(transport.sent) == 2
+    delivery.close()
+
+
+async def test_what_is_in_doubt_is_asked_about_soon(
     delivery: Delivery, transport: FakeTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "SETTLE_AFTER", 0.0)
+    asked = asyncio.Event()
+
+    async def confirm(timeout: float) -> bool:
+        asked.set()
+        return True
+
+    monkeypatch.setattr(transport, "confirm", confirm)
     delivery.post(hello(), PEER, lambda _reason: None)
-    while delivery._doubtful:
-        await asyncio.sleep(0)
-    assert transport.confirmations == 1
-    transport.is_online = False
-    transport.is_online = True
+    await asyncio.wait_for(asked.wait(), 5)
+    await turns()
     delivery.came_online()
     assert len(transport.sent) == 1
     delivery.close()
