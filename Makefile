@@ -15,7 +15,7 @@ demo: $(VENV)/.demo ## train a classifier by contract net, and ask it for predic
 	@$(BIN)/python examples/demo.py
 
 test: $(VENV)/.test ## run the whole test suite
-	@$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --cov --cov-report=term $(ARGS)
 
 check: style types ## check style and types
 

@@ -14,3 +14,9 @@ def require(present: bool, what: str) -> None:
     if os.environ.get("LOCUTION_REQUIRE_ALL") == "1":
         pytest.fail(f"needs {what}")
     pytest.skip(f"needs {what}")
+
+
+def require_hardware(present: bool, what: str) -> None:
+    """Skip, naming what is missing; no build can install it."""
+    if not present:
+        pytest.skip(f"needs {what}")

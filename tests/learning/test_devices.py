@@ -10,7 +10,7 @@ from learning import devices
 from learning.devices import choose_device, describe_resources, estimate_seconds, limit_threads, measure_rate
 from learning.errors import DeviceError, NetworkError
 from tests.learning.samples import task
-from tests.requirements import require
+from tests.requirements import require_hardware
 
 CPU = torch.device("cpu")
 
@@ -25,7 +25,7 @@ def test_choosing_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_choosing_with_cuda() -> None:
-    require(torch.cuda.is_available(), "a CUDA device")
+    require_hardware(torch.cuda.is_available(), "a CUDA device")
     assert choose_device("auto").type == choose_device("cuda").type == "cuda"
     assert choose_device("cpu") == CPU
     assert describe_resources().devices[0].kind == "cuda"

@@ -20,7 +20,7 @@ from learning.networks import register_network
 from learning.splitting import split
 from learning.training import EpochEnded, check, train
 from tests.learning.samples import blobs, digits, slope, task
-from tests.requirements import require
+from tests.requirements import require_hardware
 
 
 def weights(data: Dataset, **changes: Any) -> dict[str, torch.Tensor]:
@@ -260,7 +260,7 @@ def test_asking_for_cuda_where_there_is_none(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("network", ["mlp", "cnn"])
 def test_a_gpu_learns_as_a_cpu_does(network: str) -> None:
-    require(torch.cuda.is_available(), "a CUDA device")
+    require_hardware(torch.cuda.is_available(), "a CUDA device")
     model = train(
         task(target="digit", network=network, epochs=20, learning_rate=0.003, device="cuda"), digits()
     )

@@ -386,9 +386,10 @@ async def test_tokens_differ_between_dashboards(agent):
 
 
 async def test_kill_a_behaviour(agent, client, dashboard):
+    behaviour = agent.behaviours[0]
     own = {"Origin": dashboard.url.removesuffix("/spade")}
     await post(client, CHANGES[1], 303, own, csrf_token=await token(client))
-    assert agent.behaviours[0].is_killed()
+    assert behaviour.is_killed()
     assert agent.is_alive()
 
 
