@@ -117,19 +117,19 @@ class Running:
 
 
 class Place:
-    """A folder with the example's society file and data, on ports of its own."""
+    """A folder with an example's society file and what belongs to it, on ports of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *files: str) -> None:
+        self.folder, self._file = folder, files[0]
         base = free_ports(10)
         self.variables = {"LOCUTION_XMPP_PORT": str(base), "LOCUTION_DASHBOARD_PORT": str(base + 1)}
-        for name in ("digits.toml", "digits.csv"):
+        for name in files:
             shutil.copy(ROOT / "examples" / name, folder)
         self._started: list[Running] = []
 
     def start(self, *arguments: str) -> Running:
         """Start a command; it is put away when the test ends."""
-        running = Running((*arguments, "--file", "digits.toml"), self.folder, self.variables)
+        running = Running((*arguments, "--file", self._file), self.folder, self.variables)
         self._started.append(running)
         return running
 
@@ -147,7 +147,7 @@ class Place:
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     """Give a folder in which a society can be started."""
-    place = Place(tmp_path)
+    place = Place(tmp_path, "digits.toml", "digits.csv")
     yield place
     place.put_away()
 
@@ -156,7 +156,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 def society(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """Give a folder in which the example's society runs, for all tests of a file."""
     pytest.importorskip("torch")
-    place = Place(tmp_path_factory.mktemp("society"))
+    place = Place(tmp_path_factory.mktemp("society"), "digits.toml", "digits.csv")
     place.start("up", "--json").event("ready")
     yield place
     place.put_away()
