@@ -21,7 +21,8 @@ from ontology.content import Reason, Term, explain
 from ontology.errors import Cause
 from protocols import machine
 from protocols.errors import RemoteProtocolError
-from protocols.machine import Conversation, Protocol
+from protocols.machine import Conversation
+from protocols.table import Protocol
 
 PROBE_EVERY = 1.0
 """Seconds between two looks at whether a peer that works for us is still there."""

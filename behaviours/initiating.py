@@ -27,8 +27,8 @@ from ontology.aid import AgentIdentifier
 from ontology.content import LANGUAGE, AgentAction, Done, Ontology, Reason, Term, explain
 from ontology.errors import Cause, ContentError
 from protocols.contract_net import CONTRACT_NET
-from protocols.machine import CANCELLED, Protocol
 from protocols.request import REQUEST
+from protocols.table import CANCELLED, Protocol
 
 REPLY_WITHIN = 10.0
 """Seconds for the first answer: the reply-by of a request."""

@@ -38,9 +38,9 @@ from ontology.errors import Cause, ContentError
 from protocols import machine
 from protocols.contract_net import CONTRACT_NET
 from protocols.errors import RemoteProtocolError
-from protocols.machine import Protocol, Role
 from protocols.registry import PROTOCOLS
 from protocols.request import REQUEST
+from protocols.table import Protocol, Role
 from resilience.dead_letters import DeadLetters
 
 LINGER = 30.0

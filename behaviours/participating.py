@@ -31,7 +31,7 @@ from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
 from ontology.content import LANGUAGE, AgentAction, Ontology, Predicate, Term, explain
 from ontology.errors import Cause
-from protocols.machine import CANCELLING
+from protocols.table import CANCELLING
 
 AGREE_AFTER = 0.5
 """Seconds after which a request that is still being worked on is agreed to."""

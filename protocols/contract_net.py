@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import StrEnum
 
-from protocols.machine import CANCELLING, Conversation, Protocol, Role
+from protocols.machine import Conversation
+from protocols.table import CANCELLING, Protocol, Role
 
 I, P = Role.INITIATOR, Role.PARTICIPANT  # noqa: E741 - the specification's letters
 

@@ -18,90 +18,14 @@ Three things hold in every protocol and stand here, not in the tables:
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from ontology.acl import AclMessage, Performative
-from ontology.content import Done, split
-from ontology.errors import ContentError
+from ontology.content import Done
 from protocols.errors import LocalProtocolError, RemoteProtocolError
-
-CANCELLING = "CANCELLING"
-CANCELLED = "CANCELLED"
-NOT_UNDERSTOOD = "NOT_UNDERSTOOD"
-EXPIRED = "EXPIRED"
-UNREACHABLE = "UNREACHABLE"
-
-META_TERMINAL = frozenset({CANCELLED, NOT_UNDERSTOOD, EXPIRED, UNREACHABLE})
-"""Terminal states that every protocol has besides its own."""
-
-
-class Role(StrEnum):
-    """Who speaks in a conversation."""
-
-    INITIATOR = "initiator"
-    PARTICIPANT = "participant"
-
-    @property
-    def other(self) -> Role:
-        """The role of the one that is spoken to."""
-        return Role.PARTICIPANT if self is Role.INITIATOR else Role.INITIATOR
-
-
-Transitions = Mapping[tuple[str, Role, str], str]
-"""``(state, sender's role, act)`` to next state. An act is a performative, or ``performative/kind``
-where FIPA tells two contents of one performative apart; the kind is the content's tag."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Protocol:
-    """One interaction protocol as data."""
-
-    name: str
-    """FIPA's token, as in the protocol parameter."""
-    spec: str
-    """The specification, e.g. ``SC00026H``."""
-    start: str
-    transitions: Transitions
-    terminal: frozenset[str]
-    """States in which the conversation is over; a late message may still have to be answered there."""
-    deadlines: Mapping[str, str]
-    """State to next state when the deadline passes, where it is not `EXPIRED`."""
-
-    @property
-    def states(self) -> frozenset[str]:
-        """Every state of the table, without those that all protocols share."""
-        found = {self.start, *self.terminal, *self.deadlines, *self.deadlines.values()}
-        for (state, _role, _act), following in self.transitions.items():
-            found |= {state, following}
-        return frozenset(found)
-
-    def is_terminal(self, state: str) -> bool:
-        """Whether a conversation in this state is over."""
-        return state in self.terminal or state in META_TERMINAL
-
-    def awaits(self, state: str, role: Role) -> bool:
-        """Whether this role may say something in this state, apart from cancel and not-understood."""
-        if state == CANCELLING:
-            return role is Role.PARTICIPANT
-        return any(source == state and speaker is role for source, speaker, _act in self.transitions)
-
-    def opens_with(self, act: Performative) -> bool:
-        """Whether this act begins the protocol."""
-        return any(
-            state == self.start and name.partition("/")[0] == act for state, _role, name in self.transitions
-        )
-
-    def following(self, state: str, sender: Role, message: AclMessage) -> str | None:
-        """The next state, or None where the act is out of sequence."""
-        act = message.performative.value
-        plain = self.transitions.get((state, sender, act))
-        if plain is not None:
-            return plain
-        return self.transitions.get((state, sender, f"{act}/{kind(message)}"))
+from protocols.table import CANCELLED, CANCELLING, EXPIRED, NOT_UNDERSTOOD, UNREACHABLE, Protocol, Role, kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,14 +89,6 @@ class Conversation:
 
 
 _TIMES = ("opened", "deadline", "resume_deadline")
-
-
-def kind(message: AclMessage) -> str:
-    """The tag of the content, which tells ``inform/done`` from ``inform/result``; empty if unreadable."""
-    try:
-        return split(message.content)[0]
-    except ContentError:
-        return ""
 
 
 def start(protocol: Protocol, role: Role, message: AclMessage, peer: str, now: datetime) -> Conversation:
@@ -262,10 +178,10 @@ def receive(
         RemoteProtocolError: the peer must not say that now (FIPA00061; G2 and G3 of our policy).
             Nothing has changed.
     """
-    fault = _sequence_fault(conversation, message)
+    fault = _sequence_fault(protocol, conversation, message)
     if fault is None:
         try:
-            moved = _move(protocol, conversation, conversation.role.other, message)
+            moved = _move(protocol, conversation, _speaker(conversation, message), message)
         except _OutOfSequenceError as error:
             fault = error.text
     if fault is not None:
@@ -295,6 +211,18 @@ def lose(protocol: Protocol, conversation: Conversation) -> Conversation:
     return _leave(conversation, _ended_meanwhile(protocol, conversation) or UNREACHABLE, deadline=None)
 
 
+def happen(protocol: Protocol, conversation: Conversation, event: str) -> Conversation:
+    """Move a conversation by something that no message tells: all sub-protocols of a proxy have ended.
+
+    Raises:
+        LocalProtocolError: that cannot happen in this state. Nothing has changed.
+    """
+    following = protocol.events.get((conversation.state, event))
+    if following is None:
+        raise LocalProtocolError(f"{event!r} cannot happen in state {conversation.state} of {protocol.name}")
+    return replace(conversation, state=following, deadline=None)
+
+
 def is_over(protocol: Protocol, conversation: Conversation) -> bool:
     """Whether nothing more is expected from either side."""
     return protocol.is_terminal(conversation.state)
@@ -310,11 +238,18 @@ class _OutOfSequenceError(Exception):
         self.text = text
 
 
-def _sequence_fault(conversation: Conversation, message: AclMessage) -> str | None:
+def _speaker(conversation: Conversation, message: AclMessage) -> Role:
+    """The role of whoever sent a message: the peer's, or a target's."""
+    is_peer = message.sender is None or message.sender.name == conversation.peer
+    return conversation.role.other if is_peer else Role.TARGET
+
+
+def _sequence_fault(protocol: Protocol, conversation: Conversation, message: AclMessage) -> str | None:
     """Rule G2: the conversation is known, the sender has a role in it, in-reply-to fits."""
     if message.conversation_id != conversation.conversation_id:
         return f"conversation-id {message.conversation_id!r} is not {conversation.conversation_id!r}"
-    if message.sender is not None and message.sender.name != conversation.peer:
+    speaker = _speaker(conversation, message)
+    if speaker is Role.TARGET and not protocol.awaits(conversation.state, speaker):
         return f"{message.sender} has no part in conversation {conversation.conversation_id!r}"
     expected = {conversation.awaited} - {None}
     if conversation.role is Role.INITIATOR and conversation.cancelled_with is not None:

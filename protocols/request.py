@@ -5,7 +5,7 @@ The agree may be left out where the action is done at once, before reply-by (sec
 
 from __future__ import annotations
 
-from protocols.machine import Protocol, Role
+from protocols.table import Protocol, Role
 
 I, P = Role.INITIATOR, Role.PARTICIPANT  # noqa: E741 - the specification's letters
 

@@ -29,8 +29,8 @@ from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
 from ontology.content import Reason
 from ontology.errors import Cause
-from protocols.machine import Role
 from protocols.request import REQUEST
+from protocols.table import Role
 from resilience.dead_letters import ORIGINAL_LIMIT, DeadLetter
 from tests.behaviours.fakes import PEER, Scene, element, turns
 from tests.behaviours.samples import SUMS, Add, Half, Price, Sum

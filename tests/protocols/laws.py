@@ -8,7 +8,8 @@ from dataclasses import replace
 from ontology.acl import Performative
 from protocols import machine
 from protocols.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
-from protocols.machine import CANCELLED, CANCELLING, NOT_UNDERSTOOD, UNREACHABLE, Conversation, Protocol, Role
+from protocols.machine import Conversation
+from protocols.table import CANCELLED, CANCELLING, NOT_UNDERSTOOD, UNREACHABLE, Protocol, Role
 from tests.protocols.reference import Reference
 from tests.protocols.samples import LETTER, ROLES, SHARED_STATES, at, live_states, said
 

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from ontology.acl import AclMessage, Performative
 from protocols import machine
 from protocols.errors import LocalProtocolError, RemoteProtocolError
-from protocols.machine import CANCELLING, Conversation, Protocol, Role
+from protocols.machine import Conversation
+from protocols.table import CANCELLING, PARTIES, Protocol, Role
 from tests.protocols.samples import CONTENTS, NAME, NOW
 
 Choice = tuple[str, str, bool]
@@ -58,7 +59,7 @@ class ConversationPair:
         self.names_messages = names_messages
         self.drops_copies = drops_copies
         self.now: datetime = NOW
-        self.ends = {role: End(role) for role in Role}
+        self.ends = {role: End(role) for role in PARTIES}
         self._count = 0
 
     def open(self, within: float) -> None:
@@ -167,12 +168,12 @@ class ConversationPair:
     def settle(self) -> None:
         """Deliver all that is on the way, in order, and let whoever is awaited come to an end."""
         for _ in range(100):
-            for role in Role:
+            for role in PARTIES:
                 while self.ends[role].inbox:
                     self.deliver(role)
-            if any(self.ends[role].inbox for role in Role):
+            if any(self.ends[role].inbox for role in PARTIES):
                 continue
-            speaker = next((role for role in Role if set(self.choices(role)) & set(ENDINGS)), None)
+            speaker = next((role for role in PARTIES if set(self.choices(role)) & set(ENDINGS)), None)
             if speaker is None:
                 return
             allowed = self.choices(speaker)

@@ -8,13 +8,14 @@ from typing import Any
 
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
-from protocols.machine import (
+from protocols.machine import Conversation
+from protocols.table import (
     CANCELLED,
     CANCELLING,
     EXPIRED,
     NOT_UNDERSTOOD,
+    PARTIES,
     UNREACHABLE,
-    Conversation,
     Protocol,
     Role,
 )
@@ -27,7 +28,7 @@ ANN, BOB, EVE = (AgentIdentifier.of(f"{name}@example.org") for name in ("ann", "
 
 NAME = {Role.INITIATOR: ANN, Role.PARTICIPANT: BOB}
 LETTER = {Role.INITIATOR: "I", Role.PARTICIPANT: "P"}
-ROLES = tuple(Role)
+ROLES = PARTIES
 
 CONTENTS = {
     "done": '{"done":{}}',

@@ -9,18 +9,19 @@ import pytest
 from protocols import machine
 from protocols.contract_net import CONTRACT_NET
 from protocols.errors import LocalProtocolError, RemoteProtocolError
-from protocols.machine import (
+from protocols.machine import Conversation
+from protocols.registry import PROTOCOLS
+from protocols.request import REQUEST
+from protocols.table import (
     CANCELLED,
     CANCELLING,
     EXPIRED,
     META_TERMINAL,
     NOT_UNDERSTOOD,
-    Conversation,
+    PARTIES,
     Protocol,
     Role,
 )
-from protocols.registry import PROTOCOLS
-from protocols.request import REQUEST
 from tests.protocols.samples import NOW, SECOND, at, last_speaker, live_states, said
 
 I, P = Role.INITIATOR, Role.PARTICIPANT  # noqa: E741 - the specification's letters
@@ -29,7 +30,7 @@ LIVE = [(each, state) for each in PROTOCOLS.values() for state in sorted(live_st
 EACH_LIVE = pytest.mark.parametrize(
     ("protocol", "state"), LIVE, ids=[f"{each.name}-{state}" for each, state in LIVE]
 )
-EACH_ROLE = pytest.mark.parametrize("role", Role)
+EACH_ROLE = pytest.mark.parametrize("role", PARTIES)
 
 UNDER_WAY = [
     (protocol, state, act, following)

@@ -9,7 +9,7 @@ import pytest
 from protocols import machine
 from protocols.contract_net import CONTRACT_NET, Phase, phase
 from protocols.errors import LocalProtocolError, RemoteProtocolError
-from protocols.machine import CANCELLING, EXPIRED, META_TERMINAL, Role
+from protocols.table import CANCELLING, EXPIRED, META_TERMINAL, Role
 from tests.protocols.samples import BOB, NOW, SECOND, at, said
 
 I, P = Role.INITIATOR, Role.PARTICIPANT  # noqa: E741 - the specification's letters

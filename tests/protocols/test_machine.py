@@ -10,17 +10,18 @@ from ontology.acl import AclMessage, Performative
 from protocols import machine
 from protocols.contract_net import CONTRACT_NET
 from protocols.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
-from protocols.machine import (
+from protocols.registry import PROTOCOLS
+from protocols.request import REQUEST
+from protocols.table import (
     CANCELLING,
     EXPIRED,
     META_TERMINAL,
     NOT_UNDERSTOOD,
+    PARTIES,
     UNREACHABLE,
     Protocol,
     Role,
 )
-from protocols.registry import PROTOCOLS
-from protocols.request import REQUEST
 from tests.protocols.samples import ANN, BOB, EVE, NOW, SECOND, at, last_speaker, live_states, said
 
 I, P = Role.INITIATOR, Role.PARTICIPANT  # noqa: E741 - the specification's letters
@@ -29,7 +30,7 @@ LIVE = [(each, state) for each in PROTOCOLS.values() for state in sorted(live_st
 EACH_LIVE = pytest.mark.parametrize(
     ("protocol", "state"), LIVE, ids=[f"{each.name}-{state}" for each, state in LIVE]
 )
-EACH_ROLE = pytest.mark.parametrize("role", Role)
+EACH_ROLE = pytest.mark.parametrize("role", PARTIES)
 
 
 def refused(protocol, conversation, message) -> RemoteProtocolError:
@@ -202,7 +203,7 @@ class TestNotUnderstood:
     @EACH_ROLE
     def test_never_before_the_first_message_or_after_the_last(self, protocol, role):
         for state in (protocol.start, *protocol.terminal, *META_TERMINAL):
-            for last in Role:
+            for last in PARTIES:
                 conversation = at(protocol, state, role, last_speaker=last)
                 assert not refused(protocol, conversation, said("not-understood", role.other)).answer
                 with pytest.raises(LocalProtocolError):
@@ -240,7 +241,7 @@ class TestReading:
     @EACH_LIVE
     def test_awaits_reads_the_table(self, protocol, state):
         speakers = {role for source, role, _act in protocol.transitions if source == state}
-        assert {role for role in Role if protocol.awaits(state, role)} == speakers
+        assert {role for role in PARTIES if protocol.awaits(state, role)} == speakers
 
     def test_a_cancel_awaits_the_participant(self):
         assert REQUEST.awaits(CANCELLING, P)

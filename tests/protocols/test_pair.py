@@ -12,8 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from ontology.acl import Performative
 from protocols import machine
 from protocols.errors import RemoteProtocolError
-from protocols.machine import CANCELLED, CANCELLING, EXPIRED, NOT_UNDERSTOOD, UNREACHABLE, Role
 from protocols.registry import PROTOCOLS
+from protocols.table import CANCELLED, CANCELLING, EXPIRED, NOT_UNDERSTOOD, PARTIES, UNREACHABLE, Role
 from tests.protocols.pair import ConversationPair
 from tests.protocols.profile import STATEFUL
 from tests.protocols.samples import EVE, said
@@ -21,7 +21,7 @@ from tests.protocols.samples import EVE, said
 I, P = Role.INITIATOR, Role.PARTICIPANT  # noqa: E741 - the specification's letters
 
 ACTS = st.sampled_from([each.value for each in Performative])
-ROLES = st.sampled_from(Role)
+ROLES = st.sampled_from(PARTIES)
 
 
 class Network(RuleBasedStateMachine):
@@ -90,7 +90,7 @@ class Network(RuleBasedStateMachine):
     def is_consistent(self):
         if not hasattr(self, "pair"):
             return
-        for role in Role:
+        for role in PARTIES:
             conversation = self.pair.ends[role].conversation
             if conversation is None:
                 continue
@@ -117,7 +117,7 @@ class OrderlyNetwork(Network):
         if not hasattr(self, "pair"):
             return
         self.pair.settle()
-        assert all(self.pair.is_over(role) for role in Role)
+        assert all(self.pair.is_over(role) for role in PARTIES)
         initiator, participant = self.pair.state(I), self.pair.state(P)
         if initiator != participant:
             # Only this can cross with a participant that has the turn: the initiator ends with a
@@ -156,7 +156,7 @@ class WildNetwork(Network):
         if not hasattr(self, "pair"):
             return
         self.pair.now += timedelta(days=1)
-        for role in Role:
+        for role in PARTIES:
             conversation = self.pair.ends[role].conversation
             if conversation is None:
                 continue

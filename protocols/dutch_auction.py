@@ -1,0 +1,35 @@
+"""fipa-dutch-auction (FIPA00032, XC00032F, experimental): the price falls until somebody takes it.
+
+The table is the conversation with one bidder. The first bid of a round wins at the round's price; where
+several units are sold the price stands while units remain, and the auction goes on.
+
+FIPA spells the token fipa-dutch-auction here and fipa-auction-dutch there; both are understood.
+"""
+
+from __future__ import annotations
+
+from protocols.table import Protocol, Role
+
+I, P = Role.INITIATOR, Role.PARTICIPANT  # noqa: E741 - the specification's letters
+
+DUTCH_AUCTION = Protocol(
+    name="fipa-dutch-auction",
+    spec="XC00032F",
+    start="D0",
+    transitions={
+        ("D0", I, "inform"): "D1",
+        ("D1", I, "cfp"): "D2",
+        ("D1", P, "not-understood"): "LEFT",
+        ("D2", P, "propose"): "D3",
+        ("D2", P, "not-understood"): "LEFT",
+        ("D2", I, "cfp"): "D2",  # another bidder took the round
+        ("D3", I, "accept-proposal"): "D5",
+        ("D3", I, "reject-proposal"): "D4",
+        ("D4", I, "cfp"): "D2",
+        ("D4", I, "inform"): "ENDED",
+        ("D5", I, "cfp"): "D2",  # only while units remain
+        ("D5", I, "inform"): "SOLD",
+    },
+    terminal=frozenset({"LEFT", "SOLD", "ENDED", "D5"}),
+    deadlines={"D2": "D4"},
+)
