@@ -9,43 +9,29 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from spade.agent import Agent
 from spade.behaviour import CyclicBehaviour, FSMBehaviour, PeriodicBehaviour, TimeoutBehaviour
 from spade.message import Message
 from spade.presence import PresenceManager
 
+from agents.speaking import Speaker
 from behaviours.connection import XmppConnection
 from behaviours.conversing import system_now
-from behaviours.delivery import Delivery, DeliveryResult
+from behaviours.delivery import Delivery
 from behaviours.events import Connected, Disconnected, Fact, Hook, ignore
-from behaviours.initiating import (
-    REPLY_WITHIN,
-    RESULT_WITHIN,
-    Choose,
-    Contract,
-    Observer,
-    OnNotice,
-    ResultWithin,
-    call_for_proposals,
-    request,
-)
+from behaviours.handlers import Handlers
 from behaviours.mailroom import Mailroom
-from behaviours.outcomes import Outcome
-from behaviours.participating import Handlers
 from behaviours.receiving import Receiving
 from behaviours.supervising import Supervisor
 from behaviours.wire import Element, as_spade_stanza
-from ontology.acl import AclMessage, Performative
+from ontology.acl import AclMessage
 from ontology.aid import AgentIdentifier
-from ontology.content import LANGUAGE, AgentAction, Ontology, Predicate
-from ontology.management import MANAGEMENT
-from ontology.tasks import LEARNING
 from resilience.dead_letters import DeadLetters
 from resilience.election import Lock
 from resilience.memory import MemoryDeadLetters, MemoryLock, MemoryRecords
@@ -77,7 +63,7 @@ class Ports:
     clock: Callable[[], datetime] = system_now
 
 
-class LocutionAgent(Agent):
+class LocutionAgent(Speaker, Agent):
     """A SPADE agent that holds FIPA conversations.
 
     Args:
@@ -86,9 +72,6 @@ class LocutionAgent(Agent):
         server: where to log in.
         ports: collaborators.
     """
-
-    ontologies: ClassVar[tuple[Ontology, ...]] = (LEARNING, MANAGEMENT)
-    """What this kind of agent understands, in order of preference."""
 
     def __init__(self, jid: str, password: str, server: Server, ports: Ports | None = None) -> None:
         # SPADE 4.1.4: its container makes uvloop the policy of the whole process, under which a loop that
@@ -104,8 +87,6 @@ class LocutionAgent(Agent):
         self.me = AgentIdentifier(name=self.jid.bare)
         self.stopped_because: str | None = None
         """Why the agent stopped by itself; None while it runs or when it was asked to."""
-        self.mailroom: Mailroom
-        self.delivery: Delivery
         self.supervisor = Supervisor(self.me.name, self.add_behaviour, self._give_up, self.emit)
         self._submitted: set[asyncio.Task[Any]] = set()
         self._stopping: asyncio.Task[None] | None = None
@@ -121,60 +102,6 @@ class LocutionAgent(Agent):
     def may_ask(self, peer: AgentIdentifier) -> bool:
         """Whether an agent may open a conversation with us: those of our own domain may."""
         return peer.domain == self.me.domain
-
-    async def request(
-        self,
-        to: AgentIdentifier | str,
-        action: AgentAction,
-        *,
-        reply_within: float = REPLY_WITHIN,
-        result_within: float | None = RESULT_WITHIN,
-        on_notice: OnNotice | None = None,
-    ) -> Outcome:
-        """Ask one agent to do something; see `behaviours.initiating.request`."""
-        return await request(
-            self.mailroom,
-            _identifier(to),
-            self._ontology_with(action),
-            action,
-            reply_within=reply_within,
-            result_within=result_within,
-            on_notice=on_notice,
-        )
-
-    async def call_for_proposals(
-        self,
-        participants: Iterable[AgentIdentifier | str],
-        action: AgentAction,
-        choose: Choose,
-        *,
-        reply_within: float = REPLY_WITHIN,
-        result_within: ResultWithin = RESULT_WITHIN,
-        observer: Observer | None = None,
-    ) -> Contract:
-        """Call for proposals and award; see `behaviours.initiating.call_for_proposals`."""
-        return await call_for_proposals(
-            self.mailroom,
-            [_identifier(each) for each in participants],
-            self._ontology_with(action),
-            action,
-            choose,
-            reply_within=reply_within,
-            result_within=result_within,
-            observer=observer,
-        )
-
-    async def inform(self, to: AgentIdentifier | str, predicate: Predicate) -> DeliveryResult:
-        """Tell an agent something outside any protocol, and learn whether the server took it."""
-        ontology = self._ontology_with(predicate)
-        message = AclMessage(
-            performative=Performative.INFORM,
-            receiver=(_identifier(to),),
-            content=ontology.render(predicate),
-            language=LANGUAGE,
-            ontology=ontology.label,
-        )
-        return await self.delivery.send(message)
 
     def emit(self, fact: Fact) -> None:
         """Tell the hook."""
@@ -215,7 +142,7 @@ class LocutionAgent(Agent):
             transport=connection,
             delivery=self.delivery,
             handlers=Handlers.of(self),
-            ontologies=self.ontologies,
+            ontologies=self.understood,
             hook=self.emit,
             dead_letters=self.ports.dead_letters,
             may_ask=self.may_ask,
@@ -323,19 +250,8 @@ class LocutionAgent(Agent):
         shown.sent = is_ours
         self.traces.append(shown, category=f"{message.protocol or 'no protocol'}")
 
-    def _ontology_with(self, term: Any) -> Ontology:
-        for ontology in self.ontologies:
-            if ontology.by_tag.get(term.tag) is type(term):
-                return ontology
-        names = ", ".join(each.label for each in self.ontologies)
-        raise ValueError(f"{type(term).__name__} is a term of none of this agent's ontologies ({names})")
-
 
 def _listens(behaviour: CyclicBehaviour) -> bool:
     # SPADE 4.1.4: without a template everything matches, so a heartbeat would swallow, in a mailbox that
     # nobody reads, each message that its sender should be told about.
     return behaviour.template is not None or not isinstance(behaviour, PeriodicBehaviour | TimeoutBehaviour)
-
-
-def _identifier(agent: AgentIdentifier | str) -> AgentIdentifier:
-    return AgentIdentifier.of(agent) if isinstance(agent, str) else agent

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from agents.base import Ports, Server
 from agents.registered import RegisteredAgent
-from behaviours.initiating import Contract, Observer, Proposal
+from behaviours.contracting import Contract, Observer, Proposal
+from behaviours.handlers import on
 from behaviours.leading import Leading
 from behaviours.outcomes import Answer, Expired, Fail, Failed, Outcome, Refuse, Succeeded, sentence
-from behaviours.participating import Participation, on
+from behaviours.participating import Participation
 from ontology.content import AgentAction, Predicate, Term
 from ontology.errors import Cause
 from ontology.management import ServiceDescription
@@ -39,6 +40,8 @@ INFERENCE = "inference"
 
 BID_WITHIN = 5.0
 """Seconds that learners have to make a bid: they look at the data first."""
+
+NO_LEARNER = "no learner is in the directory; start one and ask again"
 
 ATTEMPTS = 3
 
@@ -131,7 +134,7 @@ class Coordinator(RegisteredAgent):
             # Whoever lost an award is called again only when nobody else is left.
             names = [name for name in found if name not in lost] or found
             if not names:
-                return Fail(Cause.NO_PROPOSAL, "no learner is in the directory; start one and ask again")
+                return Fail(Cause.NO_PROPOSAL, NO_LEARNER)
             tell(Called(task=task.id, learners=tuple(names), attempt=attempt))
             contract = await self._contract(names, action, task.id, attempt, tell)
             if not contract.awards:
@@ -142,7 +145,7 @@ class Coordinator(RegisteredAgent):
             lost[winner] = sentence(outcome)
             tell(AwardLost(task=task.id, learner=winner, text=lost[winner]))
             if not _is_worth_another_try(outcome):
-                return Fail(Cause.UNSUPPORTED_VALUE, f"{winner}: {lost[winner]}")
+                return Fail(Cause.UNSUPPORTED_VALUE, _listed({winner: lost[winner]}))
         return Fail(
             Cause.INTERNAL_ERROR, f"the task was awarded {self._attempts} times in vain: {_listed(lost)}"
         )
@@ -165,6 +168,8 @@ class Coordinator(RegisteredAgent):
                 tell(Proposed(task=task, learner=learner, bid=answer.term))
             elif isinstance(answer, Proposal):
                 tell(Proposed(task=task, learner=learner, declined=f"no bid but {answer.term.tag}"))
+            elif _is_silent(answer):
+                tell(Proposed(task=task, learner=learner, silent=sentence(answer)))
             else:
                 tell(Proposed(task=task, learner=learner, declined=sentence(answer)))
 
@@ -224,6 +229,8 @@ class Coordinator(RegisteredAgent):
         if not isinstance(found, Failed):
             services = (service for each in found for service in each.services)
             known = {service.name for service in services if service.type == INFERENCE and service.name}
+            if not known and await self._learners(ServiceDescription(type=TRAINING)) == []:
+                return NO_LEARNER
         return f"no learner has a model {name!r}; there are: {', '.join(sorted(known)) or 'none'}"
 
     def _standing_by(self) -> Refuse:
@@ -239,12 +246,36 @@ def first_done(proposals: Sequence[Proposal]) -> list[Proposal]:
 
 def _nobody(contract: Contract, lost: Mapping[str, str]) -> str:
     declined = {name: sentence(outcome) for name, outcome in sorted(contract.declined.items())}
-    told = f"no learner offered to do it: {_listed(declined)}" if declined else "no learner made a usable bid"
+    reasons = {why.removeprefix(f"{name}: ").removeprefix(f"{name} ") for name, why in declined.items()}
+    if not declined:
+        told = "no learner made a usable bid"
+    elif len(declined) > 1 and len(reasons) == 1 and not contract.proposals:
+        told = _agreed(list(contract.declined.values()), reasons.pop())
+    else:
+        told = f"no learner offered to do it: {_listed(declined)}"
     return f"{told}; it was awarded in vain before: {_listed(lost)}" if lost else told
 
 
+def _agreed(outcomes: Sequence[Outcome], why: str) -> str:
+    """What several learners have answered alike."""
+    if all(isinstance(outcome, Expired) for outcome in outcomes):
+        return f"none of the {len(outcomes)} learners answered in time"
+    if all(map(_is_silent, outcomes)):
+        return f"none of the {len(outcomes)} learners can be reached: {why}"
+    return f"all {len(outcomes)} learners declined: {why}"
+
+
 def _listed(reasons: Mapping[str, str]) -> str:
-    return "; ".join(f"{name}: {why}" for name, why in reasons.items())
+    """Who said what; a reason that names its agent already is not named twice."""
+    return "; ".join(
+        why if why.startswith((f"{name} ", f"{name}:")) else f"{name}: {why}" for name, why in reasons.items()
+    )
+
+
+def _is_silent(outcome: Outcome) -> bool:
+    """Whether a learner has not answered at all, in place of declining."""
+    gone = {Cause.UNREACHABLE, Cause.VANISHED}
+    return isinstance(outcome, Expired) or (isinstance(outcome, Failed) and outcome.reason.cause in gone)
 
 
 def _is_worth_another_try(outcome: Outcome) -> bool:

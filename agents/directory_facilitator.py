@@ -9,8 +9,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from agents.base import LocutionAgent, Ports, Server
+from behaviours.handlers import on
 from behaviours.outcomes import Answer, Fail, Refuse
-from behaviours.participating import Participation, on
+from behaviours.participating import Participation
 from ontology.content import Done
 from ontology.errors import Cause
 from ontology.management import (

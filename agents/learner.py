@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -19,8 +20,9 @@ from weakref import WeakKeyDictionary
 from agents.base import Ports, Server
 from agents.coordinator import INFERENCE, TRAINING
 from agents.registered import RegisteredAgent
+from behaviours.handlers import bids, on
 from behaviours.outcomes import Answer, Fail, Refuse
-from behaviours.participating import Participation, bids, on
+from behaviours.participating import Participation
 from learning import inference
 from learning.datasets import DataFolder, Dataset
 from learning.devices import (
@@ -50,6 +52,9 @@ from ontology.tasks import Bid, Evaluate, Evaluation, Predict, Predictions, Prog
 
 QUEUE = 4
 """Trainings that may wait for their turn; further calls are refused."""
+
+PROGRESS_EVERY = 0.1
+"""Seconds between two notices of progress, at least."""
 
 _OURS = (DatasetChangedError, DatasetNotFoundError, DeviceError, MissingExtraError, ModelError)
 """What is wrong with this learner, not with the task: another one may do better."""
@@ -127,7 +132,9 @@ class Learner(RegisteredAgent):
     async def bid(self, action: Train, task: Participation) -> Answer:
         """Offer to train: look at the data, measure the speed, add what waits already."""
         if len(self._pending) > self._queue:
-            text = f"{len(self._pending)} trainings are under way or waiting; ask again later"
+            count = len(self._pending)
+            are = "training is" if count == 1 else "trainings are"
+            text = f"{count} {are} under way or waiting; ask again later"
             return Refuse(Cause.OVERLOADED, text)
         try:
             rows, rate, device = await asyncio.to_thread(self._measure, action)
@@ -162,7 +169,7 @@ class Learner(RegisteredAgent):
 
         def work() -> Predictions:
             model = self._load(action.model)
-            found = inference.predict(model, action.rows)
+            found = inference.predict(model, action.rows, action.columns)
             values = tuple(found.values)
             return Predictions(model=model.version.label, values=values, confidence=found.confidence)
 
@@ -184,20 +191,22 @@ class Learner(RegisteredAgent):
         began = time.monotonic()
 
         def tell(ended: EpochEnded) -> None:
-            if action.notify:
-                progress = Progress(
-                    task=task.id,
-                    epoch=ended.epoch,
-                    epochs=ended.epochs,
-                    loss=ended.loss,
-                    score=ended.score,
-                )
-                loop.call_soon_threadsafe(task.tell, progress)
+            progress = Progress(
+                task=task.id,
+                epoch=ended.epoch,
+                epochs=ended.epochs,
+                loss=ended.loss,
+                score=ended.score,
+            )
+            loop.call_soon_threadsafe(task.tell, progress)
+
+        told = _Paced(tell if action.notify else lambda _ended: None)
 
         def work() -> tuple[TrainedModel, ModelVersion]:
             data = self._data.load(action.dataset)
             device = self._device if action.device == "auto" else choose_device(action.device)
-            model = train(action, data, device=device, on_progress=tell, is_cancelled=cancelled.is_set)
+            model = train(action, data, device=device, on_progress=told, is_cancelled=cancelled.is_set)
+            told.finish()
             if cancelled.is_set():
                 raise Cancelled(model.epochs)
             return model, self._store.save(model, now=self.ports.clock())
@@ -258,7 +267,9 @@ class Learner(RegisteredAgent):
         The data of a digest never change, so they are read for the first bid only; whether the file
         still is what the digest says is looked at again when the training starts.
         """
-        key = (action.dataset.sha256, action.target, action.kind, action.network, action.held_out)
+        key = (
+            action.dataset.sha256, action.target, action.drop, action.kind, action.network, action.held_out
+        )  # fmt: skip
         if key not in self._looked_at or not self._data.resolve(action.dataset.uri).is_file():
             data: Dataset = self._data.load(action.dataset)
             self._looked_at[key] = (data.rows, *check(action, data))
@@ -288,6 +299,33 @@ class Learner(RegisteredAgent):
                 self._loaded.clear()
             self._loaded[version.label] = model
         return model
+
+
+class _Paced:
+    """Passes progress on, but not every epoch of a small dataset: the last one always, before the result.
+
+    Args:
+        tell: told of an epoch at most every `PROGRESS_EVERY` seconds.
+    """
+
+    def __init__(self, tell: Callable[[EpochEnded], None]) -> None:
+        self._tell = tell
+        self._told_at = -math.inf
+        self._untold: EpochEnded | None = None
+
+    def __call__(self, ended: EpochEnded) -> None:
+        """Take an epoch that has ended."""
+        now = time.monotonic()
+        self._untold = ended
+        if now >= self._told_at + PROGRESS_EVERY:
+            self._told_at = now
+            self.finish()
+
+    def finish(self) -> None:
+        """Tell of the last epoch, unless that has been done."""
+        if self._untold is not None:
+            self._tell(self._untold)
+        self._untold = None
 
 
 async def _answer(work: Callable[[], _T]) -> _T | Refuse:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 
-from spade.behaviour import CyclicBehaviour
-
 from agents.base import LocutionAgent, Ports, Server
 from behaviours.outcomes import Failed, Outcome, Succeeded, sentence
+from behaviours.shells import Shell
 from ontology.content import LANGUAGE, Reason
 from ontology.errors import Cause
 from ontology.management import (
@@ -151,17 +150,13 @@ def _knows_otherwise(outcome: Outcome) -> bool:
     return isinstance(outcome, Failed) and outcome.reason.cause in known
 
 
-class Registering(CyclicBehaviour):
+class Registering(Shell):
     """Keeps the entry alive: renews it at a third of its lease, and tries again soon when that fails."""
 
     def __init__(self, agent: RegisteredAgent) -> None:
         super().__init__()
         self._entry = agent.entry
         self._failures = 0
-
-    def match(self, _message: object) -> bool:
-        """Take no messages."""
-        return False
 
     async def run(self) -> None:
         """One renewal and the pause after it."""

@@ -17,12 +17,12 @@ from behaviours.connection import Life, Transport
 from behaviours.events import ConversationEnded, ConversationOpened, Fact
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
-from ontology.content import Reason, Term, explain
+from ontology.content import Ontology, Reason, Term, explain
 from ontology.errors import Cause
 from protocols import machine
 from protocols.errors import RemoteProtocolError
 from protocols.machine import Conversation
-from protocols.table import Protocol
+from protocols.table import ANY, Protocol
 
 PROBE_EVERY = 1.0
 """Seconds between two looks at whether a peer that works for us is still there."""
@@ -73,6 +73,10 @@ class Room(Port):
         """Who we are."""
 
     @property
+    def ontologies(self) -> tuple[Ontology, ...]:
+        """What we understand, in order of preference."""
+
+    @property
     def transport(self) -> Transport:
         """The connection."""
 
@@ -102,6 +106,8 @@ class Seat:
         self.conversation = conversation
         self.peer = peer
         """The peer with the address that it last wrote from."""
+        self.replies_to: AgentIdentifier | None = None
+        """Who gets what we say instead of the peer: the reply-to of its first message (FIPA00061, 2.2.3)."""
         self.has_complained = False
         """Whether we have answered an act out of sequence once."""
         self.cancel: AclMessage | None = None
@@ -128,6 +134,20 @@ class Seat:
         """Whether the conversation has reached a terminal state."""
         return machine.is_over(self.protocol, self.conversation)
 
+    @property
+    def has_steps(self) -> bool:
+        """Whether something has happened that nobody has looked at yet."""
+        return bool(self._steps)
+
+    def happen(self, event: str) -> None:
+        """Move the conversation by something that no message tells (`protocols.machine.happen`)."""
+        self._move(machine.happen(self.protocol, self.conversation, event))
+
+    def may_say(self, act: Performative) -> bool:
+        """Whether the table lets us say that now."""
+        state, role = self.conversation.state, self.conversation.role
+        return any((state, role, each) in self.protocol.transitions for each in (act.value, ANY))
+
     def say(self, message: AclMessage, deadline: datetime | None = None) -> None:
         """Send a message of this conversation.
 
@@ -136,7 +156,7 @@ class Seat:
             ValueError: the message cannot be written as XML. Likewise.
         """
         moved = machine.say(self.protocol, self.conversation, message, deadline)
-        self._room.post(message, self.peer, self.lose)
+        self._room.post(message, self.replies_to or self.peer, self.lose)
         self._move(moved)
 
     def opened(self, message: AclMessage) -> None:
@@ -151,7 +171,7 @@ class Seat:
         """
         message = self._unechoed(message)
         moved = machine.receive(self.protocol, self.conversation, message)
-        if message.sender is not None:
+        if message.sender is not None and message.sender.name == self.conversation.peer:
             self.peer = message.sender
         if message.performative is Performative.CANCEL:
             self.cancel = message

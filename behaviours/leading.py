@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Awaitable, Callable
 
-from spade.behaviour import CyclicBehaviour
-
 from behaviours.events import Hook, LeaderDeposed, LeaderElected
+from behaviours.shells import Shell
 from resilience.election import Candidacy, Event, Lock, advance
 
 OnChange = Callable[[], Awaitable[None]]
 
 
-class Leading(CyclicBehaviour):
+class Leading(Shell):
     """Stands for election, again and again.
 
     Args:
@@ -37,10 +36,6 @@ class Leading(CyclicBehaviour):
     def is_leader(self) -> bool:
         """Whether we lead now."""
         return self.candidacy.is_leader
-
-    def match(self, _message: object) -> bool:
-        """Take no messages."""
-        return False
 
     async def run(self) -> None:
         """One round: wait for the lock, try to take it, lead until it is lost."""

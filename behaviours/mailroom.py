@@ -16,19 +16,20 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
-from behaviours import participating
 from behaviours.burying import Burying
 from behaviours.complaints import Complaints
 from behaviours.connection import Transport
 from behaviours.conversing import Seat, system_now
 from behaviours.delivery import Delivery, failure_of
+from behaviours.duplicates import Seen
 from behaviours.events import DuplicateDropped, Fact, HandlerFailed, Hook, MessageReceived
-from behaviours.participating import ABOUT, Handlers
-from behaviours.understanding import incapable, ontology_for
+from behaviours.handlers import Handlers
+from behaviours.participating import ABOUT, Job
+from behaviours.services import incapable, is_capable, serve
+from behaviours.understanding import ontology_for
 from behaviours.wire import Bounced, Element, Incoming, Received, Unreadable, parse
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
@@ -38,6 +39,7 @@ from ontology.errors import Cause, ContentError
 from protocols import machine
 from protocols.contract_net import CONTRACT_NET
 from protocols.errors import RemoteProtocolError
+from protocols.recruiting import RECRUITING
 from protocols.registry import PROTOCOLS
 from protocols.request import REQUEST
 from protocols.table import Protocol, Role
@@ -45,9 +47,6 @@ from resilience.dead_letters import DeadLetters
 
 LINGER = 30.0
 """Seconds that an ended conversation is kept, so that what comes late is told from what is unknown."""
-
-REMEMBERED = 20_000
-"""Messages that are remembered to drop second copies."""
 
 Key = tuple[str, str, Role]
 
@@ -106,12 +105,14 @@ class Mailroom:
         self.me = me
         self.transport = transport
         self._delivery, self._handlers, self._hook = delivery, handlers, hook
-        self._ontologies = tuple(ontologies)
+        self.ontologies = tuple(ontologies)
         self._may_ask, self._otherwise = may_ask, otherwise
         self._clock, self._trace = clock, trace
         self._bury = Burying(me.name, dead_letters, hook, clock).bury
         self._seats: dict[Key, Seat] = {}
-        self._seen: OrderedDict[tuple[str, str, int], None] = OrderedDict()
+        self._recruited: dict[str, Seat] = {}
+        """By conversation-id: where agents reply that somebody else has found for us."""
+        self._seen = Seen()
         self._complaints = Complaints(me.name, hook, self._answer)
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: dict[Key, asyncio.TimerHandle] = {}
@@ -149,6 +150,8 @@ class Mailroom:
         seat = Seat(self, protocol, conversation, peer)
         key = (conversation.conversation_id, peer.name, Role.INITIATOR)
         self._seats[key] = seat
+        if protocol is RECRUITING:
+            self._recruited[conversation.conversation_id] = seat
         try:
             seat.opened(message)
         except ValueError:  # XML cannot carry it: nothing was sent, nobody will answer
@@ -176,7 +179,7 @@ class Mailroom:
         Raises:
             ContentError: we speak no such ontology, language or term.
         """
-        return ontology_for(message, self._ontologies)
+        return ontology_for(message, self.ontologies)
 
     def conversations(self) -> list[machine.Conversation]:
         """The conversations that are not over, oldest first."""
@@ -221,7 +224,7 @@ class Mailroom:
     def _take_message(self, received: Received, stanza: Element) -> None:
         message = received.message
         peer = message.sender or AgentIdentifier(name="nobody")
-        if received.stanza_id and self._is_second(peer.jid, received.stanza_id, message):
+        if received.stanza_id and self._seen.is_second(peer.jid, received.stanza_id, message):
             self.emit(DuplicateDropped(agent=self.me.name, peer=peer.name))
             return
         self.emit(
@@ -259,7 +262,7 @@ class Mailroom:
             for seat in seats:
                 if seat.accepts(message):
                     return seat
-        return seats[0] if seats else None
+        return seats[0] if seats else self._recruited.get(message.conversation_id)
 
     def _take_step(self, seat: Seat, message: AclMessage) -> None:
         try:
@@ -326,6 +329,7 @@ class Mailroom:
         try:
             ontology = self.ontology_of(message)
             action = ontology.parse(message.content)
+            is_able = is_capable(message.performative, action, self._handlers, self.ontologies)
         except ContentError as error:
             if not self._otherwise(stanza):
                 self._complaints.not_understood(message, peer, error.cause, error.text, error.about)
@@ -338,21 +342,27 @@ class Mailroom:
             why = "the server stored it" if received.is_stored else "it took too long, or our clocks differ"
             self._complaints.refuse(message, peer, Cause.LATE, f"the message came after its reply-by: {why}")
             return
-        is_call = message.performative is Performative.CFP
-        handlers = self._handlers.bids if is_call else self._handlers.on
-        if type(action) not in handlers or (is_call and type(action) not in self._handlers.on):
-            if self._otherwise(stanza):
-                return
-            text = incapable(self.me, self._handlers, action, is_call=is_call)
-            self._complaints.refuse(message, peer, Cause.UNSUPPORTED_FUNCTION, text)
+        if not is_able:
+            if not self._otherwise(stanza):
+                text = incapable(self.me.local_name, message.performative, action, self._handlers)
+                self._complaints.refuse(message, peer, Cause.UNSUPPORTED_FUNCTION, text)
             return
         seat_key = message.conversation_id or f"unnamed-{uuid.uuid4().hex}"
         named = message.model_copy(update={"conversation_id": seat_key})
         conversation = machine.start(protocol, Role.PARTICIPANT, named, peer.name, self.now())
         seat = Seat(self, protocol, conversation, peer)
+        seat.replies_to = message.reply_to[0] if message.reply_to else None
         self._seats[seat_key, peer.name, Role.PARTICIPANT] = seat
-        work = participating.serve(self, seat, message, action, ontology, self._handlers)
-        self.keep(asyncio.get_running_loop().create_task(work))
+        job = Job(
+            room=self,
+            seat=seat,
+            opening=message,
+            term=action,
+            ontology=ontology,
+            handlers=self._handlers,
+            ontologies=self.ontologies,
+        )
+        self.keep(asyncio.get_running_loop().create_task(serve(job)))
 
     def _hear(self, message: AclMessage, peer: AgentIdentifier) -> bool:
         try:
@@ -382,16 +392,7 @@ class Mailroom:
             content = explain(Cause.INTERNAL_ERROR, told)
             self._answer(message.reply(Performative.FAILURE, content=content), peer)
 
-    def _is_second(self, sender: str, stanza_id: str, message: AclMessage) -> bool:
-        # What it says counts as well: some clients number their stanzas from 1 at each login.
-        key = (sender, stanza_id, hash(message))
-        if key in self._seen:
-            return True
-        self._seen[key] = None
-        if len(self._seen) > REMEMBERED:
-            self._seen.popitem(last=False)
-        return False
-
     def _drop(self, key: Key) -> None:
         self._timers.pop(key, None)
         self._seats.pop(key, None)
+        self._recruited.pop(key[0], None)

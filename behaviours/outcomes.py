@@ -87,6 +87,10 @@ Outcome = Succeeded | Refused | Failed | NotUnderstood | Expired | Cancelled
 """What became of a request or of an award."""
 
 
+Ending = Refused | Failed | NotUnderstood | Expired | Cancelled | Succeeded
+"""How a subscription ended; it has no success of its own, but a peer may say what it likes."""
+
+
 def sentence(outcome: Outcome) -> str:
     """The outcome in one sentence, for people."""
     match outcome:

@@ -1,36 +1,28 @@
 """The participant's side: from an act that opens a conversation to the agent's handler and back.
 
-An agent marks its methods with what they do::
-
-    @on(Train)
-    async def train(self, action: Train, task: Participation) -> Answer: ...
-
-    @bids(Train)
-    async def bid(self, action: Train, task: Participation) -> Answer: ...
-
-    @hears(Progress)
-    def progress(self, notice: Progress, sender: AgentIdentifier) -> None: ...
-
-A request runs the `on` handler. A call for proposals runs `bids`, and `on` once the proposal is
-accepted. Whatever the handler does not finish quickly is agreed to first, as FIPA00026 asks.
+Here stand a conversation as its handler sees it (`Participation`), how a handler is run while the
+initiator may cancel (`work`), and the two commonest services: fipa-request and fipa-contract-net.
+Whatever a handler does not finish quickly is agreed to first, as FIPA00026 asks.
 """
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from behaviours.conversing import Heard, Room, Seat, after
 from behaviours.events import HandlerFailed
+from behaviours.handlers import Handler, Handlers
 from behaviours.outcomes import Answer, Fail, Refuse
 from behaviours.wire import legible
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
-from ontology.content import LANGUAGE, AgentAction, Ontology, Predicate, Term, explain
-from ontology.errors import Cause
+from ontology.content import LANGUAGE, Ontology, Predicate, Term, explain
+from ontology.errors import Cause, ContentError
+from ontology.interaction import PriceCall
 from protocols.table import CANCELLING
 
 AGREE_AFTER = 0.5
@@ -39,71 +31,21 @@ AGREE_AFTER = 0.5
 HOLD_SECONDS = 60.0
 """How long a proposal binds: seconds in which the initiator has to decide."""
 
-Handler = Callable[[Any, "Participation"], Awaitable[Answer]]
-Listener = Callable[[Any, AgentIdentifier], None]
-
-_F = TypeVar("_F", bound=Callable[..., Any])
-
-_MARK = "_locution_handles"
-
-
-def on(action: type[AgentAction]) -> Callable[[_F], _F]:
-    """Mark the method that carries out an action, on request or on award."""
-    return _mark("on", action)
-
-
-def bids(action: type[AgentAction]) -> Callable[[_F], _F]:
-    """Mark the method that answers a call for proposals for an action: with a proposal, or `Refuse`."""
-    return _mark("bids", action)
-
-
-def hears(predicate: type[Predicate]) -> Callable[[_F], _F]:
-    """Mark the method that is told of an inform outside any protocol."""
-    return _mark("hears", predicate)
-
-
-def _mark(kind: str, term: type[Term]) -> Callable[[_F], _F]:
-    def apply(method: _F) -> _F:
-        setattr(method, _MARK, (*getattr(method, _MARK, ()), (kind, term)))
-        return method
-
-    return apply
-
-
-@dataclass(frozen=True, kw_only=True)
-class Handlers:
-    """What an agent can do, by term."""
-
-    on: Mapping[type[Term], Handler] = field(default_factory=dict)
-    bids: Mapping[type[Term], Handler] = field(default_factory=dict)
-    hears: Mapping[type[Term], Listener] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, agent: object) -> Handlers:
-        """Collect the marked methods of an object, those of its base classes included.
-
-        Raises:
-            TypeError: two methods are marked for the same thing.
-        """
-        found: dict[str, dict[type[Term], Any]] = {"on": {}, "bids": {}, "hears": {}}
-        for name in dir(type(agent)):
-            for kind, term in getattr(getattr(type(agent), name, None), _MARK, ()):
-                if term in found[kind]:
-                    raise TypeError(
-                        f"{type(agent).__name__}: two methods are marked @{kind}({term.__name__})"
-                    )
-                found[kind][term] = getattr(agent, name)
-        return cls(on=found["on"], bids=found["bids"], hears=found["hears"])
-
 
 class Participation:
     """A conversation as its handler sees it."""
 
     def __init__(self, room: Room, seat: Seat, opening: AclMessage, ontology: Ontology) -> None:
-        self._room, self._seat, self._ontology = room, seat, ontology
+        self._room, self._seat = room, seat
+        self.ontology = ontology
+        """The one that the opening message is read with."""
         self._opening = opening
         self.message = opening
         """The message that is being answered: the request, the cfp, or the accept-proposal."""
+        self.call: PriceCall | None = None
+        """In an auction: the round that is under way."""
+        self.units = 1
+        """In an auction: how many units to bid for; a `values` handler may set it."""
 
     @property
     def id(self) -> str:
@@ -121,13 +63,21 @@ class Participation:
         return self._seat.cancel
 
     @property
+    def price(self) -> float | None:
+        """What an award is said to be worth, where that is not what we offered (`contracting.vickrey`)."""
+        try:
+            return float(self.message.user_parameters[PRICE])
+        except (KeyError, ValueError):
+            return None
+
+    @property
     def is_over(self) -> bool:
         """Whether nobody waits for an answer any more."""
         return self._seat.is_over
 
     def agree(self) -> None:
         """Tell the initiator now that it will be done; otherwise it is told after `AGREE_AFTER`."""
-        if self._seat.conversation.state == "S1":
+        if self._seat.may_say(Performative.AGREE):
             self._seat.say(self.message.reply(Performative.AGREE, content=self._opening.content))
 
     def tell(self, notice: Predicate) -> None:
@@ -137,43 +87,97 @@ class Participation:
         message = AclMessage(
             performative=Performative.INFORM,
             receiver=(self.initiator,),
-            content=self._ontology.render(notice),
+            content=self.ontology.render(notice),
             language=LANGUAGE,
-            ontology=self._ontology.label,
+            ontology=self.ontology.label,
             user_parameters={ABOUT: self.id},
         )
         self._room.post(message, self.initiator, lambda _reason: None)
 
 
+PRICE = "X-price"
+"""The user-defined parameter in which an accept-proposal names a price that differs from the offer."""
+
 ABOUT = "X-about"
 """The user-defined parameter in which a notice names the conversation that it belongs to."""
 
 
-async def serve(
-    room: Room, seat: Seat, opening: AclMessage, action: Term, ontology: Ontology, handlers: Handlers
-) -> None:
-    """Carry one conversation from its first message to its end. Never raises for what a handler does."""
-    participation = Participation(room, seat, opening, ontology)
-    if opening.performative is Performative.CFP:
-        proposed = await _work(room, seat, participation, handlers.bids[type(action)], action)
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A conversation to be carried from its first message to its end."""
+
+    room: Room
+    seat: Seat
+    opening: AclMessage
+    term: Term
+    """What the opening message is about."""
+    ontology: Ontology
+    handlers: Handlers
+    ontologies: Sequence[Ontology]
+    """All that the agent understands, for what is nested in other terms."""
+
+    def participation(self) -> Participation:
+        """The conversation as a handler sees it."""
+        return Participation(self.room, self.seat, self.opening, self.ontology)
+
+
+async def serve_request(job: Job) -> None:
+    """Carry out a request (FIPA00026)."""
+    await carry_out(job, job.participation(), job.handlers.on[type(job.term)], job.term, job.ontology)
+
+
+async def serve_call(job: Job) -> None:
+    """Answer a call with a proposal, and carry it out if it is accepted (FIPA00029, FIPA00030)."""
+    room, seat, opening, ontology = job.room, job.seat, job.opening, job.ontology
+    participation = job.participation()
+    call, action = opening, job.term
+    while True:
+        proposed = await work(room, seat, participation, job.handlers.bids[type(action)], action)
         if proposed is None or seat.is_over:
             return
         if seat.cancel is not None:
-            _confirm_cancel(seat, seat.cancel)  # nothing was promised yet
+            confirm_cancel(seat, seat.cancel)  # nothing was promised yet
             return
-        if not _propose(room, seat, opening, ontology, proposed):
+        if not _propose(room, seat, call, ontology, proposed):
             return
-        accepted = await _accepted(seat)
-        if accepted is None:
+        decided = await _decision(seat)
+        if decided is None:
             return
-        participation.message = accepted
-    answer = await _work(room, seat, participation, handlers.on[type(action)], action)
+        participation.message = decided
+        if decided.performative is Performative.ACCEPT_PROPOSAL:
+            break
+        revised = _revised(job, decided)
+        if revised is None:
+            return
+        call, action = decided, revised
+    await carry_out(job, participation, job.handlers.on[type(action)], action, ontology)
+
+
+def _revised(job: Job, call: AclMessage) -> Term | None:
+    """Read the revised call of a further round; None ends it, and the manager has been told why."""
+    try:
+        action = job.ontology.parse(call.content)
+        if type(action) not in job.handlers.bids:
+            raise ContentError(Cause.UNSUPPORTED_FUNCTION, f"{action.tag} is not what was called for first")  # noqa: TRY301
+    except ContentError as error:
+        content = explain(error.cause, error.text, error.about)
+        job.seat.say(call.reply(Performative.NOT_UNDERSTOOD, content=content))
+        return None
+    return action
+
+
+async def carry_out(
+    job: Job, participation: Participation, handler: Handler, action: Term, ontology: Ontology
+) -> None:
+    """Run the handler of an action and tell the initiator what came of it."""
+    room, seat = job.room, job.seat
+    answer = await work(room, seat, participation, handler, action)
     if answer is None or seat.is_over:
         return
     try:
         _finish(seat, participation, ontology, answer)
     except ValueError as error:
-        _finish(seat, participation, ontology, _broken(room, seat, action, error))
+        _finish(seat, participation, ontology, broken(room, seat, action, error))
 
 
 def _propose(room: Room, seat: Seat, opening: AclMessage, ontology: Ontology, proposed: Answer) -> bool:
@@ -189,7 +193,7 @@ def _propose(room: Room, seat: Seat, opening: AclMessage, ontology: Ontology, pr
             opening.reply(Performative.PROPOSE, content=content, reply_with=reply_with, reply_by=binding)
         )
     except ValueError as error:
-        seat.say(_refusal(opening, _broken(room, seat, proposed, error)))
+        seat.say(_refusal(opening, broken(room, seat, proposed, error)))
         return False
     return True
 
@@ -197,14 +201,16 @@ def _propose(room: Room, seat: Seat, opening: AclMessage, ontology: Ontology, pr
 def _finish(seat: Seat, participation: Participation, ontology: Ontology, answer: Answer) -> None:
     asked = participation.message
     match answer:
-        case Refuse() if seat.conversation.state == "S1":
+        case Refuse() if seat.may_say(Performative.REFUSE):
             seat.say(_refusal(asked, answer))
         case Refuse() | Fail():
             # Once agreed or awarded, an unwillingness is a failure (FIPA00026, FIPA00029).
             content = explain(answer.cause, answer.text, answer.about)
             seat.say(asked.reply(Performative.FAILURE, content=content))
         case term:
-            seat.say(asked.reply(Performative.INFORM, content=ontology.render(term)))
+            # Kept as the initiator wrote it, unless the answer is of another ontology than the question.
+            label = asked.ontology if ontology is participation.ontology else ontology.label
+            seat.say(asked.reply(Performative.INFORM, content=ontology.render(term), ontology=label))
     if participation.cancel is not None and seat.conversation.state == CANCELLING:
         content = explain(Cause.UNEXPECTED_ACT, "it was finished before the cancel came")
         seat.say(participation.cancel.reply(Performative.FAILURE, content=content))
@@ -215,14 +221,17 @@ def _refusal(message: AclMessage, answer: Refuse | Fail) -> AclMessage:
     return message.reply(Performative.REFUSE, content=content)
 
 
-async def _accepted(seat: Seat) -> AclMessage | None:
-    """Wait for the decision on our proposal; None when it was rejected, cancelled or never came."""
+_DECISIONS = frozenset({Performative.ACCEPT_PROPOSAL, Performative.CFP})
+
+
+async def _decision(seat: Seat) -> AclMessage | None:
+    """Wait for the acceptance, or for another round's call; None when neither comes."""
     while not seat.is_over:
         match await seat.step():
-            case Heard(message) if message.performative is Performative.ACCEPT_PROPOSAL:
+            case Heard(message) if message.performative in _DECISIONS:
                 return message
             case Heard(message) if message.performative is Performative.CANCEL:
-                _confirm_cancel(seat, message)
+                confirm_cancel(seat, message)
     return None
 
 
@@ -234,7 +243,7 @@ def _patience(room: Room, seat: Seat) -> float:
     return min(AGREE_AFTER, max(0.0, (deadline - room.now()).total_seconds() / 2))
 
 
-async def _work(
+async def work(
     room: Room, seat: Seat, participation: Participation, handler: Handler, action: Term
 ) -> Answer | None:
     """Run a handler while listening to the initiator; None when the conversation ended meanwhile."""
@@ -246,7 +255,7 @@ async def _work(
             await asyncio.wait({work, listening}, return_when=asyncio.FIRST_COMPLETED)
             if work.cancelled():
                 # Not by us: something that the handler waited for was cancelled.
-                return _broken(room, seat, action, asyncio.CancelledError("what it waited for was cancelled"))
+                return broken(room, seat, action, asyncio.CancelledError("what it waited for was cancelled"))
             if work.done():
                 return work.result()
             step = listening.result()
@@ -256,7 +265,7 @@ async def _work(
                 await asyncio.wait({work})
                 if not work.cancelled():
                     return work.result()
-                _confirm_cancel(seat, step.message)
+                confirm_cancel(seat, step.message)
             if seat.is_over:
                 return None
     finally:
@@ -265,7 +274,8 @@ async def _work(
         work.cancel()
 
 
-def _confirm_cancel(seat: Seat, cancel: AclMessage) -> None:
+def confirm_cancel(seat: Seat, cancel: AclMessage) -> None:
+    """Tell the initiator that what it cancelled has been stopped (FIPA00026, 2.2)."""
     if seat.conversation.state == CANCELLING:
         seat.say(cancel.reply(Performative.INFORM, content='{"done":{}}'))
 
@@ -280,10 +290,10 @@ async def _guarded(
             return answer
         raise TypeError(f"the handler returned {type(answer).__name__}, not a term, Refuse or Fail")  # noqa: TRY301
     except Exception as error:  # noqa: BLE001 - a handler is the user's code; the agent outlives it
-        return _broken(room, seat, action, error)
+        return broken(room, seat, action, error)
 
 
-def _broken(room: Room, seat: Seat, about: Term | Refuse | Fail, error: BaseException) -> Fail:
+def broken(room: Room, seat: Seat, about: Term | Refuse | Fail, error: BaseException) -> Fail:
     """Note that a handler broke; the answer that says so."""
     text = legible(f"{type(error).__name__}: {error}")
     room.emit(HandlerFailed(agent=room.me.name, peer=seat.peer.name, text=text))

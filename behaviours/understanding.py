@@ -1,18 +1,18 @@
-"""What an agent understands and can do, and the sentences that say so."""
+"""What an agent understands: which ontology a content is read with, and terms that stand in others."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
-from behaviours.participating import Handlers
-from ontology.acl import AclMessage
-from ontology.aid import AgentIdentifier
-from ontology.content import AgentAction, Ontology, Term, split
+from ontology.acl import AclMessage, Performative
+from ontology.content import Ontology, Term, not_spoken, split
 from ontology.errors import Cause, ContentError
+from ontology.interaction import Nested
 
 
 def ontology_for(message: AclMessage, ontologies: Sequence[Ontology]) -> Ontology:
-    """The ontology that a message's content is to be read with.
+    """The ontology that a message's content is to be read with, as its version asks (`Ontology.under`).
 
     Without an ontology parameter it is the first that has the content's term.
 
@@ -24,25 +24,38 @@ def ontology_for(message: AclMessage, ontologies: Sequence[Ontology]) -> Ontolog
             Cause.UNSUPPORTED_VALUE, f"language {message.language!r}: only json is read here", "language"
         )
     label = message.ontology
-    known = ", ".join(each.label for each in ontologies)
     if label is not None:
         for each in ontologies:
             if each.speaks(label):
-                return each
-        raise ContentError(
-            Cause.UNSUPPORTED_VALUE, f"ontology {label[:80]!r} is not spoken here; {known} are", "ontology"
-        )
+                return each.under(label)
+        raise not_spoken(label, ontologies)
     tag, _arguments = split(message.content)
     for each in ontologies:
         if tag in each.by_tag:
             return each
+    known = ", ".join(each.label for each in ontologies)
     raise ContentError(Cause.UNSUPPORTED_ACT, f"no ontology here ({known}) has a term {tag[:80]!r}", tag[:80])
 
 
-def incapable(me: AgentIdentifier, handlers: Handlers, action: Term, *, is_call: bool) -> str:
-    """Say that an agent does not do something, and what it does."""
-    known = handlers.bids if is_call else handlers.on
-    can = ", ".join(sorted(term.tag for term in known)) or "nothing"
-    what = "takes calls for" if is_call else "does"
-    kind = "an action" if isinstance(action, AgentAction) else "a statement, not an action"
-    return f"{action.tag} is {kind} that {me.local_name} does not do; it {what} {can}"
+def unnest(nested: Nested, ontologies: Sequence[Ontology]) -> tuple[Term, Ontology]:
+    """Read a term that stands in another, and say which ontology it is of.
+
+    Raises:
+        ContentError: none of the ontologies has it, or it does not fit.
+    """
+    content = json.dumps(nested.content)
+    message = AclMessage(performative=Performative.INFORM, content=content, ontology=nested.ontology)
+    ontology = ontology_for(message, ontologies)
+    return ontology.parse(content), ontology
+
+
+def nest(term: Term, ontologies: Sequence[Ontology]) -> Nested:
+    """Put a term into another.
+
+    Raises:
+        ValueError: none of the ontologies has it.
+    """
+    for ontology in ontologies:
+        if ontology.by_tag.get(term.tag) is type(term):
+            return Nested(ontology=ontology.label, content=json.loads(ontology.render(term)))
+    raise ValueError(f"{type(term).__name__} is a term of none of this agent's ontologies")

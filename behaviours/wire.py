@@ -2,7 +2,11 @@
 
 The form is the one that SPADE 4 writes, so that plain SPADE agents and ours understand each other: the
 content is the body, the parameters are fields of a data form (XEP-0004) titled ``spade:x:metadata``.
-A client without forms may write the whole message as JSON into the body (`ontology.codecs`).
+
+Read, and never written, are two forms more. A client without forms may put the whole message into the body,
+in any form that `ontology.codecs` knows. So does JADE's XMPP transport, which puts an envelope beside it, an
+element of ``jabber:x:fipa``; the envelope is not read, because the server has said whence and whither. Both
+are answered in SPADE's form: the answer's body is the content, and its parameters stand in the data form.
 """
 
 from __future__ import annotations
@@ -10,21 +14,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Protocol
-from xml.sax.saxutils import escape, quoteattr
+from xml.sax.saxutils import quoteattr
 
 from ontology.acl import AclMessage
+from ontology.acl_xml import ILLEGAL, cannot_carry, escaped
 from ontology.aid import AgentIdentifier
-from ontology.codecs import TEXT_PARAMETERS, build, from_json, read_agent, read_time, write_time
+from ontology.codecs import TEXT_PARAMETERS, build, read, read_agent, read_time, write_time
 from ontology.errors import Cause, MessageError
 
 FORM_TITLE = "spade:x:metadata"
 CLIENT = "{jabber:client}"
 DATA = "{jabber:x:data}"
+ENVELOPE = "{jabber:x:fipa}x"
+"""JADE's envelope: it says that the body is a whole ACL message."""
 STANZAS = "{urn:ietf:params:xml:ns:xmpp-stanzas}"
 MESSAGE = CLIENT + "message"
 
-_ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _USER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _READ_BY_NAME = {*TEXT_PARAMETERS, "performative", "reply-by", "reply-to", "_thread_node"}
 
@@ -108,31 +115,36 @@ def render(message: AclMessage, to: str, stanza_id: str) -> str:
         # SPADE 4.1.4: the thread travels as a field of the form, and templates match on it.
         fields.append(("_thread_node", message.conversation_id))
     form = "".join(
-        f'<field var={quoteattr(name)} type="text-single"><value>{_text(value)}</value></field>'
+        f'<field var={quoteattr(name)} type="text-single"><value>{escaped(value)}</value></field>'
         for name, value in fields
     )
     # SPADE 4.1.4: a message without body never reaches a plain agent, so no content is one blank.
     text = (
         f'<message type="chat" to={quoteattr(to)} id={quoteattr(stanza_id)}>'
-        f"<body>{_text(message.content or ' ')}</body>"
+        f"<body>{escaped(message.content or ' ')}</body>"
         f'<x xmlns="jabber:x:data" type="form"><title>{FORM_TITLE}</title>{form}</x></message>'
     )
-    illegal = _ILLEGAL.search(text)
+    illegal = ILLEGAL.search(text)
     if illegal:
-        raise ValueError(_cannot_carry(illegal.group()))
+        raise ValueError(cannot_carry(illegal.group()))
     return text
 
 
 def legible(text: str) -> str:
     """The text with a replacement character for each that XML cannot carry."""
-    return _ILLEGAL.sub("\ufffd", text)
+    return ILLEGAL.sub("\ufffd", text)
 
 
-def parse(stanza: Element) -> Incoming | None:
+def parse(stanza: Element, now: datetime | None = None) -> Incoming | None:
     """Read a `message` stanza; None where it says nothing (a receipt, a chat state).
 
-    The sender is the `from` that the server stamped, whatever the fields claim.
+    The sender is the `from` that the server stamped, whatever the fields, the body or the envelope claim.
+
+    Args:
+        stanza: the element.
+        now: what a relative reply-by counts from; by default the wall clock.
     """
+    now = now or datetime.now(UTC)
     sender = AgentIdentifier.of(stanza.get("from", "") or "nobody")
     stanza_id = stanza.get("id") or ""
     if stanza.get("type") == "error":
@@ -143,7 +155,10 @@ def parse(stanza: Element) -> Incoming | None:
     if form is None and body is None:
         return None
     try:
-        message = _from_body(text, sender) if form is None else _from_form(form, text, sender, stanza)
+        if form is not None:
+            message = _from_form(form, text, sender, stanza, now)
+        else:
+            message = _from_body(text, sender, now, is_acl=stanza.find(ENVELOPE) is not None)
     except MessageError as error:
         about = form or {}
         return Unreadable(
@@ -163,18 +178,6 @@ def as_spade_stanza(stanza: Element, client: Any) -> Any:
     return client.Message(xml=stanza)
 
 
-def _text(text: str) -> str:
-    # XML 1.0, 2.11: a parser turns a carriage return that is not escaped into a line feed.
-    return escape(text, {"\r": "&#13;"})
-
-
-def _cannot_carry(character: str) -> str:
-    return (
-        f"the message holds the character U+{ord(character):04X}, which XML cannot carry; "
-        "write it as an escape within the content, e.g. \\u0000 in JSON"
-    )
-
-
 def _short(text: str | None) -> str | None:
     return text if text and len(text) <= 1024 else None
 
@@ -192,14 +195,16 @@ def _form(stanza: Element) -> dict[str, str] | None:
     return None
 
 
-def _from_body(text: str, sender: AgentIdentifier) -> AclMessage:
-    if not (text.lstrip().startswith("{") and '"performative"' in text):
+def _from_body(text: str, sender: AgentIdentifier, now: datetime, *, is_acl: bool) -> AclMessage:
+    begun = text.lstrip()
+    is_json = begun.startswith("{") and '"performative"' in begun
+    if not (is_acl or is_json or begun.startswith(("(", "<fipa-message", "<?xml"))):
         raise MessageError(
             Cause.MISSING_PARAMETER,
             'this agent speaks FIPA ACL; write e.g. {"performative": "request", "content": {...}}',
             "performative",
         )
-    message = from_json(text)
+    message = read(text, now)
     # JSON can escape what XML cannot carry; an answer repeats it, so it could never be sent.
     names = TEXT_PARAMETERS.values()
     for each in (
@@ -207,12 +212,14 @@ def _from_body(text: str, sender: AgentIdentifier) -> AclMessage:
         *(getattr(message, name) for name in names),
         *message.user_parameters.values(),
     ):
-        if each is not None and (illegal := _ILLEGAL.search(each)):
-            raise MessageError(Cause.UNRECOGNISED_PARAMETER_VALUE, _cannot_carry(illegal.group()))
+        if each is not None and (illegal := ILLEGAL.search(each)):
+            raise MessageError(Cause.UNRECOGNISED_PARAMETER_VALUE, cannot_carry(illegal.group()))
     return message.model_copy(update={"sender": sender})
 
 
-def _from_form(form: dict[str, str], text: str, sender: AgentIdentifier, stanza: Element) -> AclMessage:
+def _from_form(
+    form: dict[str, str], text: str, sender: AgentIdentifier, stanza: Element, now: datetime
+) -> AclMessage:
     fields: dict[str, Any] = {
         attribute: form[name] for name, attribute in TEXT_PARAMETERS.items() if form.get(name)
     }
@@ -223,7 +230,7 @@ def _from_form(form: dict[str, str], text: str, sender: AgentIdentifier, stanza:
         if named:
             fields["conversation_id"] = named
     if form.get("reply-by"):
-        fields["reply_by"] = read_time(form["reply-by"])
+        fields["reply_by"] = read_time(form["reply-by"], now)
     if form.get("reply-to"):
         fields["reply_to"] = tuple(read_agent("reply-to", jid) for jid in form["reply-to"].split())
     to = stanza.get("to")

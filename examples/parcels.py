@@ -9,12 +9,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from agents.base import LocutionAgent
-from behaviours.initiating import Proposal
+from behaviours.contracting import Proposal
+from behaviours.handlers import bids, on
 from behaviours.outcomes import Answer, Fail, Refuse, Succeeded, sentence
-from behaviours.participating import Participation, bids, on
+from behaviours.participating import Participation
 from ontology.content import AgentAction, Ontology, Predicate
 
 
@@ -22,7 +25,7 @@ class Deliver(AgentAction):
     """Bring a parcel to its receiver."""
 
     parcel: str
-    kilograms: float
+    kilograms: Annotated[float, Field(gt=0)]
 
 
 class Offer(Predicate):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
@@ -73,9 +74,8 @@ class Dataset:
             DatasetError: there is none of this name; the sentence lists those there are.
         """
         if name not in self.columns:
-            raise DatasetError(
-                self.source, f"there is no such column; it has {listed(tuple(self.columns))}", column=name
-            )
+            told = f"there is no such column; it has {listed(tuple(self.columns), most=10)}"
+            raise DatasetError(self.source, told + meant(name, self.columns), column=name)
         return self.columns[name]
 
     def numbers(self, name: str, purpose: str) -> NDArray[np.float64]:
@@ -101,18 +101,20 @@ class Dataset:
             )
         return values
 
-    def feature_names(self, target: str) -> tuple[str, ...]:
-        """All columns but the target, in the file's order.
+    def feature_names(self, target: str, drop: Sequence[str] = ()) -> tuple[str, ...]:
+        """All columns but the target and those to leave out, in the file's order.
 
         Raises:
-            DatasetError: the target is not there, or is the only column.
+            DatasetError: one of these is not there, the target is to be left out, or no column is left.
         """
-        self.column(target)
-        names = tuple(name for name in self.columns if name != target)
+        for name in (target, *drop):
+            self.column(name)
+        if target in drop:
+            raise DatasetError(self.source, "this is the target, which cannot be left out", column=target)
+        names = tuple(name for name in self.columns if name != target and name not in drop)
         if not names:
-            raise DatasetError(
-                self.source, "this is the only column; training needs at least one more", column=target
-            )
+            only = "this is the only column that is left" if drop else "this is the only column"
+            raise DatasetError(self.source, f"{only}; training needs at least one more", column=target)
         return names
 
     def features(self, names: Sequence[str]) -> NDArray[np.float64]:
@@ -121,7 +123,10 @@ class Dataset:
         Raises:
             DatasetError: one is missing or holds text.
         """
-        purpose = "features must be numbers: mend the value, encode the text, or leave the column out"
+        purpose = (
+            "features must be numbers: mend the value, encode the text, or leave the column out "
+            "with --drop COLUMN"
+        )
         return np.stack([self.numbers(name, purpose) for name in names], axis=1)
 
     def take(self, rows: NDArray[np.int64], names: Sequence[str]) -> list[list[Any]]:
@@ -253,6 +258,13 @@ def listed(names: Sequence[str], most: int = 20) -> str:
         return "none"
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: which known one it may be; empty where none is like it."""
+    folded = {each.casefold(): each for each in known}
+    near = difflib.get_close_matches(name.casefold(), folded, n=1)
+    return f"; did you mean {folded[near[0]]!r}?" if near else ""
 
 
 def _path_of(uri: str) -> Path:

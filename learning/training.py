@@ -206,7 +206,7 @@ class _Prepared:
 
 
 def _prepare(task: Train, data: Dataset) -> _Prepared:
-    names = data.feature_names(task.target)
+    names = data.feature_names(task.target, task.drop)
     features = data.features(names)
     labels: tuple[Label, ...] = ()
     truth: NDArray[Any]

@@ -48,8 +48,10 @@ class AgentIdentifier(BaseModel):
     def jid(self) -> str:
         """Where a message for this agent goes: its first XMPP address, else its name."""
         for address in self.addresses:
-            if address.startswith(SCHEME):
-                return address.removeprefix(SCHEME)
+            # JADE writes xmpp://ann@example.org.
+            jid = address.removeprefix(SCHEME).removeprefix("//")
+            if address.startswith(SCHEME) and jid:
+                return jid
         return self.name
 
     @property

@@ -1,157 +1,79 @@
-r"""A whole ACL message as text: one JSON object with FIPA's parameter names.
+"""The written forms of a whole ACL message, each read and written: JSON, and FIPA's string and XML.
 
-::
+=======  =====================================  ====================
+form     specification                          file
+=======  =====================================  ====================
+json     ours                                   `ontology.acl_json`
+string   FIPA00070, fipa.acl.rep.string.std     `ontology.acl_string`
+xml      FIPA00071, fipa.acl.rep.xml.std        `ontology.acl_xml`
+=======  =====================================  ====================
 
-    {"performative": "request", "sender": "ann@example.org", "receiver": ["coordinator@example.org"],
-     "protocol": "fipa-request", "conversation-id": "c1", "content": "{\"train\": {...}}"}
+String and XML keep all that an agent identifier holds; JSON keeps the JID that it leads to.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any
-
-from pydantic import ValidationError
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 
 from ontology.acl import AclMessage
-from ontology.aid import AgentIdentifier
-from ontology.content import read_json
+from ontology.acl_json import from_json, to_json
+from ontology.acl_parameters import TEXT_PARAMETERS, build, read_agent, read_time, write_time
+from ontology.acl_string import from_string, to_string
+from ontology.acl_xml import from_xml, to_xml
 from ontology.errors import Cause, MessageError, shown
 
-TEXT_PARAMETERS: Mapping[str, str] = {
-    "language": "language",
-    "encoding": "encoding",
-    "ontology": "ontology",
-    "protocol": "protocol",
-    "conversation-id": "conversation_id",
-    "reply-with": "reply_with",
-    "in-reply-to": "in_reply_to",
+__all__ = [
+    "FORMATS", "Format", "detect", "read",
+    "from_json", "to_json", "from_string", "to_string", "from_xml", "to_xml",
+    "TEXT_PARAMETERS", "build", "read_agent", "read_time", "write_time",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """One written form."""
+
+    write: Callable[[AclMessage], str]
+    """Raises ValueError where the form cannot carry a character: XML has no U+0000."""
+    read: Callable[[str, datetime | None], AclMessage]
+    """The time is what a relative reply-by counts from. Raises nothing but `MessageError`."""
+
+
+FORMATS: Mapping[str, Format] = {
+    "json": Format(write=to_json, read=from_json),
+    "string": Format(write=to_string, read=from_string),
+    "xml": Format(write=to_xml, read=from_xml),
 }
-"""FIPA's parameter names for the fields of `AclMessage` that are plain text."""
+"""Every form by its name."""
+
+_BEGINNINGS = {"{": "json", "(": "string", "<": "xml"}
 
 
-def to_json(message: AclMessage) -> str:
-    """Write a message as one JSON object; absent parameters are left out."""
-    record: dict[str, Any] = {"performative": message.performative.value}
-    if message.sender is not None:
-        record["sender"] = message.sender.jid
-    for name, agents in (("receiver", message.receiver), ("reply-to", message.reply_to)):
-        if agents:
-            record[name] = [agent.jid for agent in agents]
-    for name, attribute in TEXT_PARAMETERS.items():
-        value = getattr(message, attribute)
-        if value is not None:
-            record[name] = value
-    if message.reply_by is not None:
-        record["reply-by"] = write_time(message.reply_by)
-    if message.content is not None:
-        record["content"] = message.content
-    return json.dumps({**record, **message.user_parameters}, ensure_ascii=False)
+def detect(text: str) -> str:
+    """Tell the form of a message by the character that it begins with.
+
+    Raises:
+        MessageError: no form begins like that.
+    """
+    begun = text.lstrip()
+    form = _BEGINNINGS.get(begun[:1])
+    if form is None:
+        how = "begins with { in JSON, with ( in FIPA00070 and with < in FIPA00071"
+        found = f"this begins with {shown(begun[:20])!r}" if begun else "this is empty"
+        raise MessageError(Cause.UNRECOGNISED_VALUE, f"an ACL message {how}; {found}")
+    return form
 
 
-def from_json(text: str) -> AclMessage:
-    """Read a message that `to_json` or a person wrote; content may be an object instead of a string.
+def read(text: str, now: datetime | None = None) -> AclMessage:
+    """Read a message in any form.
+
+    Args:
+        text: the message.
+        now: what a relative reply-by counts from; None where none can be understood.
 
     Raises:
         MessageError: it is no ACL message; the error says why in one sentence.
     """
-    try:
-        record = read_json(text)
-    except ValueError as error:
-        raise MessageError(Cause.UNRECOGNISED_VALUE, f"the message is {error}") from error
-    if not isinstance(record, dict):
-        raise MessageError(Cause.UNRECOGNISED_VALUE, "the message is not a JSON object")
-    fields: dict[str, Any] = {}
-    user: dict[str, str] = {}
-    for name, value in record.items():
-        if name in TEXT_PARAMETERS:
-            fields[TEXT_PARAMETERS[name]] = value
-        elif name == "content":
-            is_text = value is None or isinstance(value, str)
-            fields["content"] = value if is_text else json.dumps(value, ensure_ascii=False)
-        elif name in {"receiver", "reply-to"}:
-            several = value if isinstance(value, list) else [value]
-            fields[name.replace("-", "_")] = tuple(read_agent(name, each) for each in several)
-        elif name == "sender":
-            fields["sender"] = read_agent(name, value)
-        elif name == "reply-by":
-            fields["reply_by"] = read_time(str(value))
-        elif name.startswith("X-"):
-            user[name] = str(value)
-        elif name != "performative":
-            raise MessageError(
-                Cause.UNEXPECTED_PARAMETER,
-                f"{shown(name)!r} is no ACL parameter (FIPA00061); user-defined ones start with X-",
-                shown(name),
-            )
-    return build(record.get("performative"), {**fields, "user_parameters": user})
-
-
-def build(performative: object, fields: Mapping[str, Any]) -> AclMessage:
-    """Make a message from parameters of unknown origin.
-
-    Raises:
-        MessageError: a parameter is missing or malformed; the error names the first one.
-    """
-    if performative is None or performative == "":
-        raise MessageError(
-            Cause.MISSING_PARAMETER,
-            "the message has no performative, which FIPA00061 requires",
-            "performative",
-        )
-    try:
-        return AclMessage.model_validate({"performative": performative, **fields})
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        name = ".".join(str(part) for part in fault["loc"]).replace("_", "-")
-        if name == "performative":
-            text = f"{shown(performative)!r} is none of the 22 acts of FIPA00037"
-            raise MessageError(Cause.UNSUPPORTED_ACT, text, shown(performative)) from error
-        told = fault["msg"].removeprefix("Value error, ")
-        text = f"{name}: {told}" if name else told
-        raise MessageError(Cause.UNRECOGNISED_PARAMETER_VALUE, text, name or None) from error
-
-
-def write_time(moment: datetime) -> str:
-    """Write a time as ISO 8601 in UTC with milliseconds, e.g. ``2026-11-20T07:06:34.120Z``."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def read_time(text: str) -> datetime:
-    """Read a time in ISO 8601, or in FIPA00070's form ``20261120T070634120Z``; without zone it is UTC.
-
-    Raises:
-        MessageError: it is neither.
-    """
-    stripped = text.strip()
-    try:
-        compact = stripped.rstrip("Zz")
-        if len(compact) == 18 and compact[8:9] == "T" and (compact[:8] + compact[9:]).isdigit():
-            return datetime.strptime(compact + "000", "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC)
-        moment = datetime.fromisoformat(stripped)
-        # RFC 3339 times at the ends of the calendar leave it when moved to UTC.
-        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise MessageError(
-            Cause.UNRECOGNISED_PARAMETER_VALUE,
-            f"reply-by {text[:40]!r} is no time; write e.g. 2026-11-20T07:06:34.120Z",
-            "reply-by",
-        ) from error
-
-
-def read_agent(name: str, value: object) -> AgentIdentifier:
-    """Read the JID in the parameter of that name.
-
-    Raises:
-        MessageError: it is no agent's name.
-    """
-    if not isinstance(value, str):
-        raise MessageError(Cause.UNRECOGNISED_PARAMETER_VALUE, f"{name} is a JID in quotes", name)
-    try:
-        return AgentIdentifier.of(value)
-    except ValidationError as error:
-        raise MessageError(
-            Cause.UNRECOGNISED_PARAMETER_VALUE, f"{name}: {value[:60]!r} is no agent's name", name
-        ) from error
+    return FORMATS[detect(text)].read(text, now)

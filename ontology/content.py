@@ -6,10 +6,14 @@ Content is one JSON object with one key, the tag of a term, as SL would write ``
 
 The term's class says what may stand in it. Content that does not fit raises `ContentError`, which
 names the act that answers it, so that it never reaches an agent's handler.
+
+Types are strict in content, as in JSON Schema: ``"5"`` is no number and ``1`` no boolean, while a whole number
+may stand where a number may. Terms that are made in Python are converted as pydantic does.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -80,13 +84,16 @@ class Done(Predicate):
 class Ontology:
     """A vocabulary: the terms that two agents share, under a name and a version ``(major, minor)``.
 
-    A newer minor version only adds terms and optional fields, so it is understood; a newer major is not.
+    A newer minor version only adds terms and optional fields. So content under one is understood as far as
+    it is ours: fields that we do not know are left out. Content under another major version is not.
     """
 
     name: str
     version: tuple[int, int]
     terms: Iterable[type[Term]]
     by_tag: Mapping[str, type[Term]] = field(init=False)
+    newer: str | None = field(init=False, default=None, compare=False)
+    """The ontology parameter under which content is read, where its minor version is newer than ours."""
 
     def __post_init__(self) -> None:
         by_tag: dict[str, type[Term]] = {}
@@ -103,8 +110,26 @@ class Ontology:
 
     def speaks(self, label: str) -> bool:
         """Whether content under this ontology parameter is ours to read; a bare name means any version."""
-        name, _slash, version = label.partition("/")
-        return name == self.name and (not version or version.partition(".")[0] == str(self.version[0]))
+        try:
+            name, version = read_label(label)
+        except ContentError:
+            return False
+        return name == self.name and (version is None or version[0] == self.version[0])
+
+    def under(self, label: str) -> Ontology:
+        """This ontology, as it reads content under an ontology parameter.
+
+        Raises:
+            ContentError: the parameter is malformed, or means another ontology or major version.
+        """
+        if not self.speaks(label):
+            raise not_spoken(label, (self,))
+        _name, version = read_label(label)
+        if version is None or version[1] is None or version[1] <= self.version[1]:
+            return self
+        newer = copy.copy(self)
+        object.__setattr__(newer, "newer", label)
+        return newer
 
     def render(self, term: Term) -> str:
         """Write a term as content.
@@ -116,28 +141,77 @@ class Ontology:
             raise ValueError(f"{type(term).__name__} is no term of the ontology {self.label}")
         return f'{{"{term.tag}":{term.model_dump_json(exclude_none=True)}}}'
 
-    def parse(self, content: str | None) -> Term:
+    def parse(self, content: str | None, label: str | None = None) -> Term:
         """Read content as a term of this ontology.
+
+        Args:
+            content: what the message says.
+            label: its ontology parameter; without one the content is taken to be of our own version.
 
         Raises:
             ContentError: it does not fit; the error says why in one sentence.
         """
+        if label is not None:
+            return self.under(label).parse(content)
         tag, arguments = split(content)
         if tag not in self.by_tag:
             known = ", ".join(sorted(self.by_tag))
-            raise ContentError(
-                Cause.UNSUPPORTED_ACT,
-                f"ontology {self.label} has no term {shown(tag)!r}; it has {known}",
-                shown(tag),
-            )
+            text = f"ontology {self.label} has no term {shown(tag)!r}; it has {known}"
+            if self.newer is not None:
+                text = f"of ontology {self.newer}, {self.label} is spoken here; it has no term {shown(tag)!r}"
+            raise ContentError(Cause.UNSUPPORTED_ACT, text, shown(tag))
         try:
-            return self.by_tag[tag].model_validate(arguments)
+            # Only JSON can be read strictly: of Python's types, no list would do for a tuple.
+            return self.by_tag[tag].model_validate_json(
+                json.dumps(arguments), strict=True, extra="ignore" if self.newer else None
+            )
         except ValidationError as error:
             raise _first_fault(tag, error) from error
+        except RecursionError as error:
+            raise _too_deep() from error
 
     def json_schema(self) -> dict[str, Any]:
         """Describe every term as JSON Schema, by tag."""
         return {tag: term.model_json_schema() for tag, term in sorted(self.by_tag.items())}
+
+
+def read_label(label: str) -> tuple[str, tuple[int, int | None] | None]:
+    """Take an ontology parameter apart: ``name``, ``name/1`` or ``name/1.2``.
+
+    Returns:
+        The name, and the version with its minor part as far as they are there.
+
+    Raises:
+        ContentError: what stands behind the slash is no version.
+    """
+    name, slash, text = label.partition("/")
+    found = _VERSION.fullmatch(text)
+    if found is None:
+        if slash:
+            told = f"ontology {shown(label)!r}: {shown(text)!r} is no version; write {shown(name)}/1.0"
+            raise ContentError(Cause.UNSUPPORTED_VALUE, told, "ontology")
+        return name, None
+    major, minor = found.groups()
+    return name, (int(major), None if minor is None else int(minor))
+
+
+_VERSION = re.compile(r"([0-9]{1,6})(?:\.([0-9]{1,6}))?")
+
+
+def not_spoken(label: str, ontologies: Iterable[Ontology]) -> ContentError:
+    """Say that none of these ontologies is meant by an ontology parameter.
+
+    Raises:
+        ContentError: the parameter is malformed.
+    """
+    name, _version = read_label(label)
+    ours = [each.label for each in ontologies if each.name == name]
+    if ours:
+        text = f"ontology {shown(label)!r} is not spoken here in this version, but in {', '.join(ours)}"
+    else:
+        known = ", ".join(each.label for each in ontologies) or "none"
+        text = f"ontology {shown(label)!r} is not spoken here; {known} are"
+    return ContentError(Cause.UNSUPPORTED_VALUE, text, "ontology")
 
 
 def split(content: str | None) -> tuple[str, dict[str, Any]]:
@@ -202,11 +276,17 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
+def _too_deep() -> ContentError:
+    return ContentError(Cause.UNRECOGNISED_VALUE, "the content is nested too deeply to be read")
+
+
 def _first_fault(tag: str, error: ValidationError) -> ContentError:
     """Turn pydantic's first complaint into one sentence with FIPA's token for it."""
     fault = error.errors(include_url=False)[0]
     where = ".".join([tag, *(shown(str(part)) for part in fault["loc"])])
     match fault["type"]:
+        case "json_invalid":  # what Python has written: only its depth can be wrong
+            return _too_deep()
         case "missing":
             return ContentError(Cause.MISSING_ARGUMENT, f"{where} is missing", where)
         case "extra_forbidden":

@@ -16,7 +16,10 @@ Row = Annotated[tuple[float, ...], FailFast()]
 """One row of features. Reading stops at the first wrong value: a message may hold 400,000 of them."""
 
 Rows = Annotated[tuple[Row, ...], FailFast(), Field(min_length=1, max_length=100_000)]
-"""Feature rows, in the column order the model was trained with; row by feature."""
+"""Rows of numbers, row by column."""
+
+Column = Annotated[str, Field(min_length=1)]
+"""The name of a column of a dataset."""
 
 
 class Train(AgentAction):
@@ -25,6 +28,8 @@ class Train(AgentAction):
     dataset: DatasetRef
     target: Annotated[str, Field(min_length=1)]
     """The column to predict."""
+    drop: tuple[Column, ...] = ()
+    """Columns that are no features, such as a number of the row."""
     model: Name = "model"
     kind: TaskKind = "classification"
     network: str = "mlp"
@@ -47,6 +52,9 @@ class Predict(AgentAction):
 
     model: ModelLabel
     rows: Rows
+    columns: tuple[Column, ...] = ()
+    """What the values of each row are, in any order; those that the model does not know are left aside.
+    Empty where they are the model's features in its own order."""
 
 
 class Evaluate(AgentAction):
@@ -91,12 +99,14 @@ class Called(Predicate):
 
 
 class Proposed(Predicate):
-    """A learner answered the call: with a bid, or with the reason why not."""
+    """A learner answered the call with a bid, or declined, or was silent: one of the three."""
 
     task: str
     learner: str
     bid: Bid | None = None
     declined: str | None = None
+    silent: str | None = None
+    """Why it gave no answer at all: it was not in time, or is not there."""
 
 
 class Awarded(Predicate):

@@ -23,6 +23,7 @@ BROKERING = Protocol(
         ("B2", B, "inform"): "B3",  # done(proxy)
         ("B3", B, "failure/brokering"): "FAILED",
         ("B3", B, ANY): "B3",  # a reply of a sub-protocol
+        ("B3", B, "not-understood"): "B3",  # likewise: a target did not understand the embedded message
     },
     terminal=frozenset({"REFUSED", "NO_MATCH", "PROXY_FAILED", "DONE", "FAILED"}),
     deadlines={},

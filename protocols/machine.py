@@ -170,7 +170,7 @@ def receive(
         conversation: where it stands.
         message: what the peer said; its sender is the one that the server stamped.
         deadline: when to give up waiting for the message after this one; by default an initiator
-            keeps the limit it had as long as the participant is to speak (a proposal that came in
+            keeps the limit it had as long as somebody else is to speak (a proposal that came in
             time does not expire at the end of the call), and a participant takes the message's
             reply-by.
 
@@ -190,7 +190,9 @@ def receive(
     limit = deadline
     if limit is None and conversation.role is Role.PARTICIPANT:
         limit = message.reply_by
-    elif limit is None and protocol.awaits(moved.state, Role.PARTICIPANT):
+    elif limit is None and any(
+        protocol.awaits(moved.state, each) for each in (Role.PARTICIPANT, Role.TARGET)
+    ):
         resumes = _resumes(conversation, moved)
         limit = conversation.resume_deadline if resumes else conversation.deadline
     return replace(moved, deadline=None if protocol.is_terminal(moved.state) else limit)
@@ -248,9 +250,10 @@ def _sequence_fault(protocol: Protocol, conversation: Conversation, message: Acl
     """Rule G2: the conversation is known, the sender has a role in it, in-reply-to fits."""
     if message.conversation_id != conversation.conversation_id:
         return f"conversation-id {message.conversation_id!r} is not {conversation.conversation_id!r}"
-    speaker = _speaker(conversation, message)
-    if speaker is Role.TARGET and not protocol.awaits(conversation.state, speaker):
+    if _speaker(conversation, message) is Role.TARGET and not _awaits_targets(protocol, conversation):
         return f"{message.sender} has no part in conversation {conversation.conversation_id!r}"
+    if conversation.role is Role.PARTICIPANT and message.performative in _ENDING:
+        return None  # it may answer what we said before our last words, as of two notifications the first
     expected = {conversation.awaited} - {None}
     if conversation.role is Role.INITIATOR and conversation.cancelled_with is not None:
         expected.add(conversation.cancelled_with)
@@ -260,18 +263,27 @@ def _sequence_fault(protocol: Protocol, conversation: Conversation, message: Acl
     return None
 
 
+def _awaits_targets(protocol: Protocol, conversation: Conversation) -> bool:
+    """Whether targets may reply now. They reply to the initiator, also while it is cancelling."""
+    state = conversation.state if conversation.resume is None else conversation.resume
+    return conversation.role is Role.INITIATOR and protocol.awaits(state, Role.TARGET)
+
+
+_ENDING = frozenset({Performative.CANCEL, Performative.NOT_UNDERSTOOD})
+"""What an initiator may end a conversation by, whoever has the turn."""
+
+
 def _move(protocol: Protocol, conversation: Conversation, sender: Role, message: AclMessage) -> Conversation:
     state, act = conversation.state, message.performative
-    if state != CANCELLING:
-        following = protocol.following(state, sender, message)
-        if following is not None:
-            return replace(conversation, state=following, last_speaker=sender)
-    is_live = not protocol.is_terminal(state) and state != protocol.start
-    listener = Role.PARTICIPANT if state == CANCELLING else conversation.last_speaker.other
-    if is_live and act is Performative.NOT_UNDERSTOOD and sender is listener:
-        ended = _ended_meanwhile(protocol, conversation)
-        return _leave(conversation, ended or NOT_UNDERSTOOD, last_speaker=sender)
-    if is_live and state != CANCELLING and act is Performative.CANCEL and sender is Role.INITIATOR:
+    if state == CANCELLING and sender is not Role.INITIATOR:
+        return _while_cancelling(protocol, conversation, sender, message)
+    following = protocol.following(state, sender, message)
+    if following is not None:
+        return replace(conversation, state=following, last_speaker=sender)
+    is_live = not protocol.is_terminal(state) and state not in {protocol.start, CANCELLING}
+    if is_live and act is Performative.NOT_UNDERSTOOD and sender is conversation.last_speaker.other:
+        return replace(conversation, state=NOT_UNDERSTOOD, last_speaker=sender)
+    if is_live and act is Performative.CANCEL and sender is Role.INITIATOR:
         return replace(
             conversation,
             state=CANCELLING,
@@ -279,26 +291,28 @@ def _move(protocol: Protocol, conversation: Conversation, sender: Role, message:
             resume_deadline=conversation.deadline,
             cancelled_with=message.reply_with,
         )
-    if state == CANCELLING and sender is Role.PARTICIPANT:
-        return _while_cancelling(protocol, conversation, message)
     raise _OutOfSequenceError(
         f"{act.value} from the {sender.value} is out of sequence in state {state} of {protocol.name}"
     )
 
 
-def _while_cancelling(protocol: Protocol, conversation: Conversation, message: AclMessage) -> Conversation:
+def _while_cancelling(
+    protocol: Protocol, conversation: Conversation, sender: Role, message: AclMessage
+) -> Conversation:
     """The participant's answer to the cancel, or an act that was under way when the cancel was sent."""
     act, resume = message.performative, conversation.resume or protocol.start
-    if _answers_cancel(conversation, message):
-        done = CANCELLED if act is Performative.INFORM else resume
+    following = protocol.following(resume, sender, message)
+    if sender is Role.PARTICIPANT:
         ended = _ended_meanwhile(protocol, conversation)
-        return _leave(conversation, ended or done)
-    following = protocol.following(resume, Role.PARTICIPANT, message)
+        if act is Performative.NOT_UNDERSTOOD and (following is None or not _is_older(conversation, message)):
+            return _leave(conversation, ended or NOT_UNDERSTOOD, last_speaker=sender)
+        if _answers_cancel(conversation, message):
+            return _leave(conversation, ended or (CANCELLED if act is Performative.INFORM else resume))
     if following is None:
         raise _OutOfSequenceError(
-            f"{act.value} from the participant is out of sequence while {protocol.name} is being cancelled"
+            f"{act.value} from the {sender.value} is out of sequence while {protocol.name} is being cancelled"
         )
-    return replace(conversation, resume=following, last_speaker=Role.PARTICIPANT)
+    return replace(conversation, resume=following, last_speaker=sender)
 
 
 def _ended_meanwhile(protocol: Protocol, conversation: Conversation) -> str | None:
@@ -319,10 +333,16 @@ def _resumes(conversation: Conversation, moved: Conversation) -> bool:
     return conversation.state == CANCELLING and moved.state != CANCELLING
 
 
+def _is_older(conversation: Conversation, message: AclMessage) -> bool:
+    """Whether a message names what it answers, and that is not the cancel."""
+    names = {message.in_reply_to, conversation.cancelled_with}
+    return None not in names and len(names) == 2
+
+
 def _answers_cancel(conversation: Conversation, message: AclMessage) -> bool:
     if message.performative not in {Performative.INFORM, Performative.FAILURE}:
         return False
     if message.in_reply_to is not None and conversation.cancelled_with is not None:
-        return message.in_reply_to == conversation.cancelled_with
+        return not _is_older(conversation, message)
     # Without in-reply-to: done(cancel) has the content `done`, and a failure is the cancel's.
     return message.performative is Performative.FAILURE or kind(message) in {Done.tag, ""}

@@ -20,7 +20,11 @@ RECRUITING = Protocol(
         ("R2", B, "failure/no-match"): "NO_MATCH",
         ("R2", B, "failure"): "PROXY_FAILED",
         ("R2", B, "inform"): "R3",  # done(proxy)
+        # A quick target's reply overtakes done(proxy): they come from two agents.
+        ("R2", T, ANY): "R2",
+        ("R2", T, "not-understood"): "R2",
         ("R3", T, ANY): "R3",  # a reply of a sub-protocol
+        ("R3", T, "not-understood"): "R3",  # likewise: a target did not understand the embedded message
     },
     terminal=frozenset({"REFUSED", "NO_MATCH", "PROXY_FAILED", "DONE"}),
     deadlines={},

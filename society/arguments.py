@@ -15,9 +15,11 @@ from ontology.acl import AclMessage, Performative
 from ontology.codecs import build, read_agent, read_time
 from ontology.errors import ContentError, MessageError
 from ontology.models import DatasetRef
-from ontology.tasks import LEARNING, Train
+from ontology.tasks import LEARNING, Predict, Train
 from society.config import SocietyFile
 from society.errors import MisuseError, TableError
+
+A_NAME = "write letters, digits, dots, hyphens and underscores, a letter or digit first, at most 100"
 
 
 def names(given: Sequence[str]) -> list[str]:
@@ -47,9 +49,24 @@ def task(data: Path, folder: Path, wishes: Mapping[str, Any]) -> Train:
         term = LEARNING.parse(json.dumps({Train.tag: asked}))
     except ContentError as error:
         argument, _colon, fault = error.text.removeprefix(f"{Train.tag}.").partition(": ")
-        raise MisuseError(f"--{argument.replace('_', '-')}: {fault}") from error
+        if argument == "model":
+            fault = f"{A_NAME}, not {asked['model']!r}"
+        raise MisuseError(f"--{argument.partition('.')[0].replace('_', '-')}: {fault}") from error
     assert isinstance(term, Train)  # noqa: S101 - it is read by its tag
     return term
+
+
+def label(model: str) -> str:
+    """Take the label of a model.
+
+    Raises:
+        MisuseError: no model can have it.
+    """
+    try:
+        LEARNING.parse(json.dumps({Predict.tag: {"model": model, "rows": [[0]]}}))
+    except ContentError as error:
+        raise MisuseError(f"MODEL: {A_NAME}, and :VERSION behind it if need be, not {model!r}") from error
+    return model
 
 
 def reference(path: Path, folder: Path) -> DatasetRef:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import NamedTuple
 
-from society.config import SocietyFile
+from society.config import SERVER, SocietyFile
 from society.errors import SocietyError
 from society.kinds import kind_of
 from society.state import StateFolder
@@ -26,7 +26,7 @@ class Point(NamedTuple):
 
 def look(file: SocietyFile) -> Iterator[Point]:
     """Look at everything that a start needs; nothing stays open or running."""
-    yield Point("file", True, f"{file.path}: {file.society.name}, {len(file.agents)} agents")
+    yield Point("file", True, f"{file.path}: {file.society.name}, {_count(len(file.agents), 'agent')}")
     yield from _kinds(file)
     yield _extra(file)
     yield _state(file)
@@ -37,16 +37,40 @@ def look(file: SocietyFile) -> Iterator[Point]:
         else 0
     )
     text = (
-        f"{folder}: {found} datasets"
+        f"{folder}: {_count(found, 'dataset')}"
         if folder.is_dir()
         else f"there is no folder {folder}; make it, or set data in [society]"
     )
     yield Point("data", folder.is_dir(), text)
-    yield _listening(file) if file.is_embedded else _reachable(file)
+    state = StateFolder(file.society.state)
+    holders = {name: state.holder(name) for name in (SERVER, *(agent.name for agent in file.agents))}
+    running = {name: process for name, process in holders.items() if process is not None}
+    if running:
+        # Its ports are its own: that they are taken is no fault.
+        yield Point("running", True, _already(file, running))
+    if not file.is_embedded:
+        yield _reachable(file)
+    elif SERVER not in running:
+        yield _free("xmpp", file.xmpp.host, file.xmpp.port)
     if file.dashboard.enabled:
         for agent in file.agents:
+            if agent.name in running:
+                continue
             port = file.dashboard_port(agent.name)
             yield _free(f"dashboard of {agent.name}", file.dashboard.host, port)
+
+
+def _already(file: SocietyFile, running: Mapping[str, str]) -> str:
+    """Who runs already, and where."""
+    everyone = {*(agent.name for agent in file.agents), *((SERVER,) if file.is_embedded else ())}
+    processes = sorted(set(running.values()))
+    who = file.society.name if everyone <= running.keys() else ", ".join(running)
+    where = f"in process{'' if len(processes) == 1 else 'es'} {', '.join(processes)}"
+    return f"{who} {'runs' if who == file.society.name or len(running) == 1 else 'run'} already, {where}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _kinds(file: SocietyFile) -> Iterator[Point]:
@@ -78,10 +102,6 @@ def _state(file: SocietyFile) -> Point:
     except SocietyError as error:
         return Point("state", False, str(error))
     return Point("state", True, f"{file.society.state} can be written")
-
-
-def _listening(file: SocietyFile) -> Point:
-    return _free("xmpp", file.xmpp.host, file.xmpp.port)
 
 
 def _free(name: str, host: str, port: int) -> Point:

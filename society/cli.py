@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from society.errors import MisuseError, SocietyError
 from society.events import Tell, tell_as_json
@@ -41,6 +42,12 @@ file_option = click.option(
     help="The society file.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+format_option = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["json", "string", "xml"]),
+    help="The form of whole messages: JSON, FIPA00070 or FIPA00071.",
+)
 to_option = click.option("--to", metavar="AGENT", help="Whom to ask; by default the directory is asked.")
 
 
@@ -87,6 +94,7 @@ def xmpp_server(path: Path, *, as_json: bool, verbose: bool) -> int:
 @json_option
 @to_option
 @click.option("--target", required=True, metavar="COLUMN", help="The column to predict.")
+@click.option("--drop", multiple=True, metavar="COLUMN", help="A column that is no feature; may be repeated.")
 @click.option("--model", metavar="NAME", help="The name to keep it under; by default the file's.")
 @click.option("--network", metavar="NAME", help="mlp, cnn, logistic, or one of your own [default: mlp]")
 @click.option("--kind", metavar="KIND", help="classification or regression [default: classification]")
@@ -116,7 +124,7 @@ def train(
 @json_option
 @to_option
 @click.option("--first", type=click.IntRange(min=1), metavar="N", help="Only the first N rows.")
-@click.option("--drop", multiple=True, metavar="COLUMN", help="A column that is no feature.")
+@click.option("--drop", multiple=True, metavar="COLUMN", help="A column that is not sent; may be repeated.")
 @click.option("--compare", metavar="COLUMN", help="A column to show beside the predictions.")
 def predict(
     model: str,
@@ -130,9 +138,10 @@ def predict(
     as_json: bool,
 ) -> int:
     """Have MODEL (name, or name:version) applied to the ROWS of a CSV file."""
-    from society import commands, tables
+    from society import arguments, commands, tables
 
     file = _load(path)
+    model = arguments.label(model)
     table = tables.read(rows, drop=drop, compare=compare, first=first)
     return _ask(as_json, lambda tell: commands.predict(file, to, model, table, tell))
 
@@ -163,11 +172,13 @@ def check(path: Path, *, as_json: bool) -> int:
 
 
 @cli.command(short_help="Send any ACL message, and print the replies.")
-@click.argument("to")
-@click.argument("performative")
-@click.argument("content")
+@click.argument("to", required=False)
+@click.argument("performative", required=False)
+@click.argument("content", required=False)
 @file_option
 @json_option
+@format_option
+@click.option("--message", "source", metavar="FILE|-", help="Send this whole message instead, in any form.")
 @click.option("--wait", type=float, default=10.0, show_default=True, help="Seconds for each reply; 0: none.")
 @click.option("--protocol", metavar="NAME", help="E.g. fipa-request.")
 @click.option("--ontology", metavar="NAME")
@@ -180,19 +191,51 @@ def check(path: Path, *, as_json: bool) -> int:
 @click.option("--reply-to", multiple=True, metavar="AGENT", help="Who is to get the answer.")
 @click.option("-X", "user", multiple=True, metavar="NAME=VALUE", help="A user-defined parameter, X-NAME.")
 def send(
-    to: str, performative: str, content: str, path: Path, wait: float, *, as_json: bool, **parameters: Any
+    to: str,
+    performative: str,
+    content: str,
+    path: Path,
+    source: str | None,
+    form: str | None,
+    wait: float,
+    *,
+    as_json: bool,
+    **parameters: Any,
 ) -> int:
     """Send any ACL message to an agent, and print what comes back.
 
     Nothing is checked against a protocol. CONTENT is taken as it is; a hyphen reads it from standard input.
+    With --message the whole message comes from a file, but for the sender, who is always the operator.
     """
-    from society import arguments, commands
+    from society import arguments, commands, messages
 
+    shape = _form(form, as_json=as_json)
+    _either({"to", "performative", "content", *parameters}, is_whole=source is not None)
     file = _load(path)
-    text = sys.stdin.read() if content == "-" else content
-    message = arguments.message(file, arguments.names([to]), performative, text, parameters)
-    tell = _write_line if as_json else None
-    return _ask(as_json, lambda other: commands.send(file, message, wait, tell or other, is_json=as_json))
+    if source is not None:
+        message = messages.load(source)
+    else:
+        text = sys.stdin.read() if content == "-" else content
+        message = arguments.message(file, arguments.names([to]), performative, text, parameters)
+    tell = _write_line if shape is not None else None
+    return _ask(as_json, lambda other: commands.send(file, message, wait, tell or other, shape))
+
+
+@cli.command(short_help="Print an ACL message in another form.")
+@click.argument("source", metavar="[FILE|-]", default="-")
+@format_option
+@json_option
+def show(source: str, form: str | None, *, as_json: bool) -> int:
+    """Print the ACL message in a file, or by default from standard input, for people or in a written form.
+
+    The form that it has is found out: JSON, FIPA00070 or FIPA00071.
+    """
+    from society import messages
+
+    shape = _form(form, as_json=as_json)
+    message = messages.load(source)
+    _write_line(messages.readable(message) if shape is None else messages.written(message, shape))
+    return 0
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -240,6 +283,26 @@ def _load(path: Path) -> SocietyFile:
     return load(path)
 
 
+def _form(form: str | None, *, as_json: bool) -> str | None:
+    if as_json and form not in {None, "json"}:
+        raise click.UsageError(f"--json is --format json; leave it out, or --format {form}")
+    return "json" if as_json else form
+
+
+def _either(parts: set[str], *, is_whole: bool) -> None:
+    """See that a message is given whole, or by its parts."""
+    context = click.get_current_context()
+    for each in context.command.params:
+        if each.name in parts:
+            is_given = context.get_parameter_source(each.name) is not ParameterSource.DEFAULT
+            if is_whole and is_given:
+                name = each.human_readable_name if isinstance(each, click.Argument) else each.opts[0]
+                raise click.UsageError(f"--message brings a whole message; leave out {name}")
+            if isinstance(each, click.Argument) and not (is_whole or is_given):
+                name = each.human_readable_name
+                raise click.MissingParameter(ctx=context, param=each, param_hint=f"'{name}'")
+
+
 def _teller(as_json: bool) -> Tell:
     if as_json:
         return tell_as_json
@@ -262,13 +325,16 @@ def _log_to_stderr(*, verbose: bool) -> None:
 
 
 def _up(path: Path, only: Sequence[str], *, as_json: bool, verbose: bool) -> int:
-    from society import launcher
     from society.arguments import names
 
     _log_to_stderr(verbose=verbose)
-    tell = _teller(as_json)
+    file, tell = _load(path), _teller(as_json)
+    tell("starting", society=file.society.name, file=str(path))
+
+    from society import launcher
+
     last_resort = launcher.LastResort()
-    running = launcher.run(_load(path), names(only), tell, began=_BEGAN, on_stopping=last_resort.start)
+    running = launcher.run(file, names(only), tell, began=_BEGAN, on_stopping=last_resort.start)
     try:
         return asyncio.run(running)
     finally:

@@ -14,8 +14,9 @@ from behaviours.outcomes import Outcome, Succeeded, sentence
 from ontology.management import DfAgentDescription, Found, Search, ServiceDescription
 from society.config import SocietyFile
 from society.errors import NotRunningError
+from society.events import Tell, told_if_slow
 from society.state import StateFolder
-from society.wiring import server_address
+from society.wiring import mended, server_address
 
 COORDINATION = "coordination"
 """The type of service that the leader of the coordinators has in the directory."""
@@ -68,12 +69,17 @@ async def operator(file: SocietyFile) -> AsyncIterator[LocutionAgent]:
         try:
             await agent.start()
         except (ConnectionFailed, OSError) as error:
-            raise NotRunningError(f"cannot log in to {file.society.name!r}: {error}") from error
+            raise not_let_in(file, error) from error
         yield agent
     finally:
         if agent.is_alive():
             await _farewell(agent)
         await agent.stop()
+
+
+def not_let_in(file: SocietyFile, error: Exception) -> NotRunningError:
+    """The error about a login that has failed."""
+    return NotRunningError(f"cannot log in to {file.society.name!r}: {mended(str(error))}")
 
 
 async def connected(agent: LocutionAgent, asking: Coroutine[Any, Any, Outcome]) -> Outcome:
@@ -123,12 +129,17 @@ async def search(
             return outcome
 
 
-async def coordinator(agent: LocutionAgent, file: SocietyFile) -> str:
-    """The bare JID of the coordinator that leads.
+async def coordinator(agent: LocutionAgent, file: SocietyFile, tell: Tell) -> str:
+    """The bare JID of the coordinator that leads; it is told when that has to be waited for.
 
     Raises:
         NotRunningError: none stands in the directory, or there is no directory.
     """
+    with told_if_slow(tell, "looking", service=COORDINATION, seconds=FIND_WITHIN):
+        return await _coordinator(agent, file)
+
+
+async def _coordinator(agent: LocutionAgent, file: SocietyFile) -> str:
     deadline = time.monotonic() + FIND_WITHIN
     while True:
         found = await search(agent, file, ServiceDescription(type=COORDINATION))

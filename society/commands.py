@@ -6,7 +6,9 @@ A command is a coroutine that returns its exit code: 0, or 1 when the society co
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import aclosing
+from types import MappingProxyType
 from typing import Any
 
 from behaviours.outcomes import (
@@ -20,10 +22,9 @@ from behaviours.outcomes import (
     sentence,
 )
 from ontology.acl import AclMessage
-from ontology.codecs import to_json
 from ontology.content import Term
 from ontology.tasks import Predict, Predictions, Train, Trained
-from society import instrument
+from society import instrument, messages
 from society.client import connected, coordinator, operator, search
 from society.config import SocietyFile
 from society.errors import SocietyError
@@ -41,14 +42,19 @@ async def train(file: SocietyFile, to: str | None, task: Train, at_least: float 
         tell(term.tag, **term.model_dump(mode="json", exclude={"task"}))
 
     async with operator(file) as agent:
-        receiver = file.jid(to) if to is not None else await coordinator(agent, file)
+        receiver = file.jid(to) if to is not None else await coordinator(agent, file, tell)
         tell("asked", receiver=receiver)
         asking = agent.request(receiver, task, reply_within=30.0, result_within=None, on_notice=notice)
         outcome = await connected(agent, asking)
     match outcome:
         case Succeeded(result=Trained() as trained):
             measure = MEASURES[trained.model.kind]
-            tell(trained.tag, label=trained.model.label, **trained.model_dump(mode="json"))
+            tell(
+                trained.tag,
+                label=trained.model.label,
+                stopped_early=trained.epochs < task.epochs,
+                **trained.model_dump(mode="json"),
+            )
             found = trained.model.metrics.get(measure)
             if at_least is not None and (found is None or found < at_least):
                 shown = "unknown" if found is None else f"{found:.4f}"
@@ -65,11 +71,12 @@ async def predict(file: SocietyFile, to: str | None, model: str, table: Table, t
     began, count, right = time.monotonic(), 0, 0
     label, kind = model, "number"
     async with operator(file) as agent:
-        receiver = file.jid(to) if to is not None else await coordinator(agent, file)
+        receiver = file.jid(to) if to is not None else await coordinator(agent, file, tell)
         for rows in batches(table.rows):
-            outcome = await agent.request(receiver, Predict(model=label, rows=rows), reply_within=30.0)
+            question = Predict(model=label, rows=rows, columns=table.columns)
+            outcome = await agent.request(receiver, question, reply_within=30.0)
             if not (isinstance(outcome, Succeeded) and isinstance(outcome.result, Predictions)):
-                return _unsuccessful(outcome, tell)
+                return _unsuccessful(outcome, tell, table.left_out)
             found = outcome.result
             # A model that is trained anew meanwhile must not answer for the rest of the rows.
             label, kind = found.model, "class" if found.confidence else "number"
@@ -109,15 +116,19 @@ async def agents(file: SocietyFile, tell: Tell) -> int:
     return 0
 
 
-async def send(file: SocietyFile, message: AclMessage, wait: float, tell: Tell, *, is_json: bool) -> int:
-    """Send any message, and tell every reply: as an event, or as the message itself in JSON."""
+async def send(
+    file: SocietyFile, message: AclMessage, wait: float, tell: Tell, form: str | None = None
+) -> int:
+    """Send any message, and tell every reply: as an event, or as the message itself in a written form."""
+    if not message.receiver:
+        raise SocietyError("the message names no receiver")
     replies, is_bad = 0, False
     async with aclosing(instrument.say(file, message, wait)) as answers:
         async for reply in answers:
             replies += 1
             is_bad = is_bad or reply.performative in instrument.BAD_NEWS
-            if is_json:
-                tell(to_json(reply))
+            if form is not None:
+                tell(messages.written(reply, form))
             else:
                 tell("reply", reply=reply)
     if not replies and wait > 0:
@@ -126,15 +137,23 @@ async def send(file: SocietyFile, message: AclMessage, wait: float, tell: Tell, 
     return 1 if is_bad else 0
 
 
-def _unsuccessful(outcome: Outcome, tell: Tell) -> int:
-    """Tell an outcome that is no success; the terminal writes it to standard error."""
+def _unsuccessful(outcome: Outcome, tell: Tell, left_out: Mapping[str, str] = MappingProxyType({})) -> int:
+    """Tell an outcome that is no success; the terminal writes it to standard error.
+
+    Args:
+        outcome: what came back.
+        tell: told of it as an event.
+        left_out: columns that were not sent, with the reason; of those that are missed, it is told.
+    """
     match outcome:
         case Refused(reason) | Failed(reason) | NotUnderstood(reason) | Expired(reason):
             name = {Refused: "refused", Failed: "failed", Expired: "expired"}.get(
                 type(outcome), "not-understood"
             )
-            tell(name, cause=reason.cause, text=reason.text)
-            raise SocietyError(reason.text)
+            missed = [why for column, why in left_out.items() if repr(column) in reason.text]
+            text = "; ".join([reason.text, *missed[:3]])
+            tell(name, cause=reason.cause, text=text)
+            raise SocietyError(text)
         case Cancelled():
             tell("cancelled")
             raise SocietyError("the task was cancelled")

@@ -42,6 +42,7 @@ from pydantic import (
 )
 
 from society.errors import SocietyFileError
+from society.state import PASSWORD_VARIABLE
 from society.toml_lines import Place, line_of, lines_of
 
 DEFAULT_FILE = Path("society.toml")
@@ -56,6 +57,9 @@ ADDRESS_VARIABLES: Mapping[str, tuple[str, str]] = {
     "LOCUTION_DASHBOARD_PORT": ("dashboard", "port"),
 }
 """Environment variables that stand above the file: addresses only. Passwords: see `society.state`."""
+
+TEST_VARIABLE = "LOCUTION_REQUIRE_ALL"
+"""Makes tests fail that would be skipped; nothing that runs looks at it."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 LocalName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
@@ -191,6 +195,7 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> SocietyFil
         SocietyFileError: it cannot be read or used; the sentence names the first wrong line.
     """
     environment = os.environ if environment is None else environment
+    _check_variables(environment)
     text = _read(path)
     try:
         raw: dict[str, Any] = tomllib.loads(text)
@@ -229,6 +234,16 @@ def _toml_fault(told: str) -> tuple[str, int | None]:
     fault, _bracket, where = told.rpartition(" (at ")
     digits = where.removeprefix("line ").partition(",")[0]
     return (fault, int(digits)) if digits.isdigit() else (told, None)
+
+
+def _check_variables(environment: Mapping[str, str]) -> None:
+    """Refuse variables that look like ours and are not: a typing error would be overlooked for ever."""
+    for variable in sorted(environment):
+        is_known = variable in {*ADDRESS_VARIABLES, TEST_VARIABLE} or variable.startswith(PASSWORD_VARIABLE)
+        if variable.startswith("LOCUTION_") and not is_known:
+            known = ", ".join([*ADDRESS_VARIABLES, f"{PASSWORD_VARIABLE}<NAME>"])
+            text = f"there is no such environment variable; there are {known}"
+            raise SocietyFileError(Path(variable), None, text)
 
 
 def _override(raw: dict[str, Any], environment: Mapping[str, str]) -> dict[Place, str]:
@@ -310,7 +325,12 @@ def unknown_among(where: str, what: str, key: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(key, names, n=1)
     if near:
         return f"{where} has no {what} {key!r}; did you mean {near[0]!r}?"
-    return f"{where} has no {what} {key!r}; it has {', '.join(names) or 'none'}"
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"{where} has no {what} {key!r}; it has {', '.join(names[:LISTED]) or 'none'}{more}"
+
+
+LISTED = 10
+"""Names in a sentence, at most."""
 
 
 class OptionError(Exception):

@@ -144,6 +144,7 @@ class Dashboard:
         pages.add_get("/spade/status.json", self._status, None)
         app.router.add_static("/spade/static/", _HERE / "static")
         pages.setup_routes()
+        app.router.add_get("/", self._home)  # last: the user may have a page there
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -186,6 +187,9 @@ class Dashboard:
     async def _refuse(self, request: web.Request) -> NoReturn:
         text = "Following a link changes nothing here: use the button on the page, which sends a POST."
         raise web.HTTPMethodNotAllowed(request.method, ["POST"], text=text)
+
+    async def _home(self, _: web.Request) -> NoReturn:
+        raise web.HTTPFound("/spade")
 
     async def _index(self, _: web.Request) -> dict[str, Any]:
         tables = {name: list(rows()) for name, rows in self._rows.items() if rows is not None}

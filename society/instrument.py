@@ -15,7 +15,7 @@ from agents.base import Server
 from behaviours.connection import ConnectionFailed, XmppConnection
 from behaviours.wire import Bounced, Element, Received, Unreadable, parse, render
 from ontology.acl import AclMessage, Performative
-from society.client import reach
+from society.client import not_let_in, reach
 from society.config import SocietyFile
 from society.errors import NotRunningError, SocietyError
 from society.state import StateFolder
@@ -63,7 +63,7 @@ async def say(file: SocietyFile, message: AclMessage, wait: float) -> AsyncGener
         connection = _connection(file, password, server, arrived)
         await connection.open()
     except (ConnectionFailed, OSError) as error:
-        raise NotRunningError(f"cannot log in to {file.society.name!r}: {error}") from error
+        raise not_let_in(file, error) from error
     try:
         ids = [_hand_over(connection, message, to.jid) for to in message.receiver]
         if not await connection.confirm(CONFIRM_WITHIN):

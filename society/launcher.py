@@ -18,7 +18,7 @@ from agents.registered import RegisteredAgent
 from society.config import SERVER, AgentTable, SocietyFile, unknown_among
 from society.dashboard import DashboardError
 from society.errors import SocietyError, StartError
-from society.events import Tell
+from society.events import Tell, told_if_slow
 from society.state import StateFolder
 from society.telemetry import Telemetry
 from society.wiring import (
@@ -26,6 +26,7 @@ from society.wiring import (
     import_kinds,
     make_agents,
     make_dashboards,
+    mended,
     open_store,
     server_address,
     told,
@@ -100,7 +101,7 @@ class RunningSociety:
             try:
                 await self._server.start()
             except XmppServerError as error:
-                raise StartError(str(error)) from error
+                raise StartError(_without_zero(error)) from error
         else:
             address = server_address(self._file, self._state)
             await self._appeared(address.host, address.port)
@@ -113,7 +114,7 @@ class RunningSociety:
             try:
                 await dashboard.start()
             except DashboardError as error:
-                raise StartError(str(error)) from error
+                raise StartError(_without_zero(error)) from error
         await self._entered(made.values())
         self._tell(
             "ready",
@@ -139,6 +140,7 @@ class RunningSociety:
             for name, agent in list(self._agents.items()):
                 if not agent.is_alive():
                     del self._agents[name]
+                    self._state.release(name)  # it may be started anew, in another process
                     self.has_failed = self.has_failed or agent.stopped_because is not None
                     self._tell("agent-stopped", name=name, because=agent.stopped_because)
             await asyncio.sleep(LOOK_EVERY)
@@ -168,12 +170,12 @@ class RunningSociety:
         for name, outcome in zip(agents, outcomes, strict=True):
             if isinstance(outcome, BaseException):
                 _log.debug("%s", name, exc_info=outcome)
-                raise StartError(f"agent {name!r} did not start: {told(outcome)}") from outcome
+                raise StartError(f"agent {name!r} did not start: {mended(told(outcome))}") from outcome
 
     async def _appeared(self, host: str, port: int) -> None:
         """Wait until the server accepts connections."""
         last: OSError | None = None
-        with suppress(TimeoutError):
+        with suppress(TimeoutError), told_if_slow(self._tell, "waiting", xmpp=f"{host}:{port}"):
             async with asyncio.timeout(APPEAR_WITHIN):
                 while True:
                     try:
@@ -203,6 +205,11 @@ class RunningSociety:
 
     def _kind_name(self, name: str) -> str:
         return next(agent.kind for agent in self._file.agents if agent.name == name)
+
+
+def _without_zero(error: Exception) -> str:
+    """Leave out a piece of advice: the server and the dashboards take port 0, a society file does not."""
+    return str(error).replace(" (0 takes any free one)", "")
 
 
 def _chosen(file: SocietyFile, only: Sequence[str]) -> list[AgentTable]:

@@ -134,10 +134,26 @@ class StateFolder:
         os.write(descriptor, f"{os.getpid()}\n".encode())
         self._held[name] = descriptor
 
-    def release(self) -> None:
-        """Let go of every agent that was claimed."""
-        while self._held:
-            os.close(self._held.popitem()[1])
+    def holder(self, name: str) -> str | None:
+        """The number of the process that runs an agent; None where none does."""
+        try:
+            descriptor = os.open(self.folder / "running" / name, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
+        finally:
+            os.close(descriptor)
+        return None
+
+    def release(self, *names: str) -> None:
+        """Let go of agents that were claimed, by default of every one."""
+        for name in names or tuple(self._held):
+            descriptor = self._held.pop(name, None)
+            if descriptor is not None:
+                os.close(descriptor)
 
     @property
     def _password_file(self) -> Path:

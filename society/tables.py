@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from society.config import unknown_among
 from society.errors import TableError
 
 
@@ -16,9 +18,13 @@ class Table:
     """What is asked about."""
 
     rows: tuple[tuple[float, ...], ...]
-    """Feature rows; row by feature, in the file's order of columns."""
+    """Row by column, in the file's order of columns."""
     actual: tuple[str, ...]
     """The column to compare with, row by row; empty where there is none."""
+    columns: tuple[str, ...] = ()
+    """The names of the columns in `rows`."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Columns that hold something else than finite numbers, by name: where, in a sentence."""
 
 
 def read(
@@ -28,12 +34,13 @@ def read(
 
     Args:
         path: the file; its cells are separated by commas, semicolons or tabs.
-        drop: columns that are no features.
-        compare: a column that is no feature either, but is to stand beside the predictions.
+        drop: columns to leave out. Those that hold something else than numbers are left out anyway: whether
+            the model needs them, whoever has the model knows.
+        compare: a column that is to stand beside the predictions.
         first: how many rows to read; all by default.
 
     Raises:
-        TableError: it is not there, has no such column, or a cell is no number; with line and column.
+        TableError: it is not there, has no such column, or no column of numbers; with line and column.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
@@ -60,42 +67,60 @@ def _table(
     header = [name.strip() for name in next(lines, [])]
     if not header:
         raise TableError(f"{path}: it is empty; its first line must name the columns")
-    apart = [*drop, *([compare] if compare is not None else [])]
-    for name in apart:
-        if name not in header:
-            some = ", ".join(header[:20]) + (" ..." if len(header) > 20 else "")
-            raise TableError(f"{path}: there is no column {name!r}; it has {some}")
-    features = [place for place, name in enumerate(header) if name not in apart]
-    if not features:
-        raise TableError(f"{path}: no column is left to predict from")
-    rows: list[tuple[float, ...]] = []
+    places = _places(path, header, drop, compare)
+    rows: list[list[float]] = []
     actual: list[str] = []
+    left_out: dict[int, str] = {}
     for number, line in enumerate(lines, start=2):
         if first is not None and len(rows) >= first:
             break
         if not line:
             continue
         if len(line) != len(header):
-            raise TableError(f"{path}:{number}: it has {len(line)} cells, and the header {len(header)}")
-        rows.append(tuple(_number(path, number, header[place], line[place]) for place in features))
+            cells = f"{len(line)} cell{'' if len(line) == 1 else 's'}"
+            raise TableError(f"{path}:{number}: it has {cells}, and the header {len(header)}")
+        rows.append([_number(line[place]) for place in places])
+        for place, value in zip(places, rows[-1], strict=True):
+            if place not in left_out and not math.isfinite(value):
+                cell = f"column {header[place]!r} holds {line[place][:40]!r}"
+                left_out[place] = f"{path}:{number}: {cell}, which is no finite number"
         if compare is not None:
             actual.append(line[header.index(compare)].strip())
     if not rows:
         raise TableError(f"{path}: there is a header and no rows")
-    return Table(rows=tuple(rows), actual=tuple(actual))
+    kept = [index for index, place in enumerate(places) if place not in left_out]
+    if not kept:
+        raise TableError(f"{next(iter(left_out.values()))}; no column of numbers is left to predict from")
+    return Table(
+        rows=tuple(tuple(row[index] for index in kept) for row in rows),
+        actual=tuple(actual),
+        columns=tuple(header[places[index]] for index in kept),
+        left_out={header[place]: fault for place, fault in left_out.items()},
+    )
 
 
-def _number(path: Path, line: int, column: str, cell: str) -> float:
-    try:
-        value = float(cell)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+def _places(path: Path, header: list[str], drop: Sequence[str], compare: str | None) -> list[int]:
+    """Which columns to read."""
+    for name in [*drop, *([compare] if compare is not None else [])]:
+        if name not in header:
+            raise TableError(unknown_among(f"{path}", "column", name, header))
+    # A column without a name, as spreadsheets and pandas write for the number of the row, is no feature.
+    places = [place for place, name in enumerate(header) if name and name not in drop]
+    twice = [name for name, count in Counter(header[place] for place in places).items() if count > 1]
+    if twice:
         raise TableError(
-            f"{path}:{line}: column {column!r} holds {cell[:40]!r}, which is no finite number; "
-            "mend it, or leave the column out with --drop"
+            f"{path}: two columns are named {twice[0]!r}; rename one, or leave them out with --drop"
         )
-    return value
+    if not places:
+        raise TableError(f"{path}: no column is left to predict from")
+    return places
+
+
+def _number(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return math.nan
 
 
 def is_same(predicted: float | str, actual: str) -> bool:

@@ -9,7 +9,17 @@ from dataclasses import fields
 from datetime import datetime
 
 from behaviours.conversing import system_now
-from behaviours.events import Fact
+from behaviours.events import (
+    BehaviourGivenUp,
+    BehaviourRestarted,
+    Disconnected,
+    Fact,
+    HandlerFailed,
+    MessageNotUnderstood,
+    MessageUndelivered,
+    OutOfSequence,
+)
+from ontology.errors import Cause
 
 _log = logging.getLogger("locution")
 
@@ -32,6 +42,7 @@ class Telemetry:
         self._clock = clock
         self._told: dict[Fact, tuple[datetime, int]] = {}
         """Troubles of late: when each was logged, and how often it has happened since."""
+        self._last: Fact | None = None
         self._recent: defaultdict[str, deque[tuple[datetime, Fact]]] = defaultdict(
             lambda: deque(maxlen=remembered)
         )
@@ -47,12 +58,15 @@ class Telemetry:
 
     def _warn(self, fact: Fact, now: datetime) -> None:
         """Log a trouble; one that is repeated at once is counted instead, and told at most every so often."""
+        if isinstance(fact, MessageNotUnderstood) and fact == _answer_to(self._last):
+            return  # it has just been logged, as a message out of sequence
+        self._last = fact
         last, count = self._told.pop(fact, (None, 0))
         if last is not None and (now - last).total_seconds() < REPEATED_AFTER:
             self._told[fact] = (last, count + 1)
             return
         more = f" (and {count} times more)" if count else ""
-        _log.warning("%s: %s: %s%s", fact.agent, name_of(fact), detail_of(fact), more)
+        _log.warning("%s%s", sentence_of(fact), more)
         self._told[fact] = (now, 0)
         if len(self._told) > REMEMBERED:
             del self._told[next(iter(self._told))]
@@ -67,6 +81,36 @@ class Telemetry:
             }
             for when, fact in reversed(self._recent[agent])
         ]
+
+
+def _answer_to(fact: Fact | None) -> MessageNotUnderstood | None:
+    """The fact that goes with a message out of sequence where that is also answered."""
+    if not isinstance(fact, OutOfSequence):
+        return None
+    return MessageNotUnderstood(agent=fact.agent, peer=fact.peer, cause=Cause.UNEXPECTED_ACT, text=fact.text)
+
+
+def sentence_of(fact: Fact) -> str:
+    """A trouble as a sentence on one line."""
+    match fact:
+        case Disconnected(agent=agent, reason=reason):
+            told = f"{agent} is disconnected: {reason}"
+        case MessageUndelivered(agent=agent, peer=peer, performative=act, text=text):
+            told = f"{agent} could not deliver its {act} to {peer}: {text}"
+        case OutOfSequence(agent=agent, peer=peer, performative=act, text=text):
+            told = f"{agent} did not expect the {act} of {peer}: {text}"
+        case MessageNotUnderstood(agent=agent, peer=peer, text=text):
+            told = f"{agent} did not understand a message of {peer}: {text}"
+        case HandlerFailed(agent=agent, peer=peer, text=text):
+            told = f"{agent} failed at a message of {peer}: {text}"
+        case BehaviourRestarted(agent=agent, behaviour=behaviour, attempt=attempt, text=text):
+            told = f"{agent} has restarted its behaviour {behaviour} (attempt {attempt}): {text}"
+        case BehaviourGivenUp(agent=agent, behaviour=behaviour, text=text):
+            told = f"{agent} has given up its behaviour {behaviour}: {text}"
+        case _:
+            told = f"{fact.agent}: {name_of(fact)}: {detail_of(fact)}"
+    # What a peer wrote may stand in a fact; a log line stays one line.
+    return told.replace("\n", " ")[:500]
 
 
 def name_of(fact: Fact) -> str:

@@ -5,7 +5,7 @@ On a terminal there is a progress bar and colour; into a pipe or a file go plain
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -18,6 +18,10 @@ STEP = 10
 """Into a pipe, progress is a line for every so many per cent."""
 
 
+MODELS = 10
+"""Models of an agent that are named."""
+
+
 class Terminal:
     """Tells events to a person; an instance is a `society.events.Tell`."""
 
@@ -27,9 +31,13 @@ class Terminal:
         self._bar: TaskID | None = None
         self._step = -1
         self._shows: Mapping[str, Callable[..., None]] = {
+            "starting": self._starting,
+            "waiting": self._waiting,
             "ready": self._ready,
             "agent-stopped": self._agent_stopped,
             "stopping": self._stopping,
+            "stopped": self._stopped,
+            "looking": self._looking,
             "asked": self._asked,
             "called": self._called,
             "proposed": self._proposed,
@@ -60,16 +68,21 @@ class Terminal:
 
     # -- up ------------------------------------------------------------------------------------
 
+    def _starting(self, society: str, file: str) -> None:
+        self._say(f"starting {escape(society)} ({escape(file)})")
+
+    def _waiting(self, xmpp: str) -> None:
+        self._say(f"waiting for the XMPP server at {escape(xmpp)}")
+
     def _ready(
         self, society: str, xmpp: str, seconds: float, agents: list[dict[str, Any]], *, serves: bool
     ) -> None:
         width = max((len(agent["name"]) for agent in agents), default=0)
+        kinds = max((len(agent["kind"]) for agent in agents), default=0)
         for agent in agents:
-            address = agent["dashboard"] or "no dashboard"
-            self._say(
-                f"  {escape(agent['name']):{width}}  {escape(agent['kind'])}  [cyan]{escape(address)}[/]"
-            )
-        count = f"{len(agents)} agent{'' if len(agents) == 1 else 's'}"
+            who = f"{agent['name']:{width}}  {agent['kind']:{kinds}}"
+            self._say(f"  {escape(who)}  [cyan]{escape(agent['dashboard'] or 'no dashboard')}[/]")
+        count = _count(len(agents), "agent")
         where = f"{'XMPP server' if serves else 'connected to'} {xmpp}"
         self._say(
             f"[bold green]ready[/]: {escape(society)}, {count}, {where}, {seconds:.1f} s; Ctrl-C stops it"
@@ -82,6 +95,12 @@ class Terminal:
     def _stopping(self, because: str) -> None:
         self._say(f"stopping ({escape(because)}); the same again ends it at once")
 
+    def _stopped(self) -> None:
+        self._say("stopped")
+
+    def _looking(self, service: str, seconds: float) -> None:
+        self._say(f"looking   for {escape(service)} in the directory, for {seconds:g} s")
+
     # -- train ---------------------------------------------------------------------------------
 
     def _asked(self, receiver: str) -> None:
@@ -91,9 +110,12 @@ class Terminal:
         again = f" (attempt {attempt})" if attempt > 1 else ""
         self._say(f"called    {escape(', '.join(learners)) or 'nobody'}{again}")
 
-    def _proposed(self, learner: str, bid: dict[str, Any] | None, declined: str | None) -> None:
+    def _proposed(
+        self, learner: str, bid: dict[str, Any] | None, declined: str | None, silent: str | None = None
+    ) -> None:
         if bid is None:
-            self._say(f"declined  {escape(learner)}: [yellow]{escape(declined or 'no reason given')}[/]")
+            did, why = ("declined", declined or "no reason given") if silent is None else ("silent", silent)
+            self._say(f"{did:8}  [yellow]{escape(_by(learner, why))}[/]")
             return
         waiting = f", {bid['waiting']} before it" if bid["waiting"] else ""
         self._say(
@@ -107,7 +129,7 @@ class Terminal:
 
     def _award_lost(self, learner: str, text: str) -> None:
         self._end_bar()
-        self._say(f"[bold yellow]lost      {escape(learner)}: {escape(text)}[/]")
+        self._say(f"[bold yellow]lost      {escape(_by(learner, text))}[/]")
 
     def _progressed(self, epoch: int, epochs: int, loss: float, score: float) -> None:
         if not self._console.is_terminal:
@@ -136,10 +158,13 @@ class Terminal:
         self._progress, self._step = None, -1
 
     def _trained(
-        self, model: dict[str, Any], label: str, learner: str, seconds: float, epochs: int, **_: Any
-    ) -> None:
+        self, model: dict[str, Any], label: str, learner: str, seconds: float, epochs: int,
+        *, stopped_early: bool = False, **_: Any,
+    ) -> None:  # fmt: skip
         self._end_bar()
-        self._say(f"trained   {escape(label)} by {escape(learner)} in {seconds:.1f} s, {epochs} epochs")
+        early = ", stopped early" if stopped_early else ""
+        told = f"{label} by {learner} in {seconds:.1f} s, {_count(epochs, 'epoch')}{early}"
+        self._say(f"trained   {escape(told)}")
         metrics: dict[str, float] = model["metrics"]
         first = "accuracy" if model["kind"] == "classification" else "r2"
         for name in sorted(metrics, key=lambda name: (name != first, name)):
@@ -168,18 +193,16 @@ class Terminal:
 
     def _predicted(self, model: str, rows: int, seconds: float, right: int | None = None) -> None:
         compared = "" if right is None else f", {right} right"
-        self._say(f"{escape(model)}: {rows} rows{compared}, {seconds:.2f} s")
+        self._say(f"{escape(model)}: {_count(rows, 'row')}{compared}, {seconds:.2f} s")
 
     # -- agents, send, check -----------------------------------------------------------------------
 
     def _agent(
         self, name: str, services: list[dict[str, Any]], lease_left: float | None, dashboard: str | None
     ) -> None:
-        offers = sorted({_service(service) for service in services})
         lease = "" if lease_left is None else f"  lease {lease_left:.0f} s"
-        self._say(f"[bold]{escape(name)}[/]  {escape(', '.join(offers)) or 'no services'}{lease}")
-        if dashboard is not None:
-            self._say(f"    [cyan]{escape(dashboard)}[/]")
+        page = "" if dashboard is None else f"  [cyan]{escape(dashboard)}[/]"
+        self._say(f"[bold]{escape(name)}[/]  {escape(_services(services))}{lease}{page}")
 
     def _listed(self, agents: int, directory: str) -> None:
         if not agents:
@@ -201,6 +224,24 @@ class Terminal:
         self._say(f"{mark}  {escape(name)}: {escape(text)}")
 
 
+def _services(services: Sequence[Mapping[str, Any]]) -> str:
+    """What an agent offers, in short: ``training; models: digits, faces``."""
+    models = sorted({str(each.get("name")) for each in services if each.get("type") == "inference"})
+    others = sorted({_service(each) for each in services if each.get("type") != "inference"})
+    more = f" and {len(models) - MODELS} more" if len(models) > MODELS else ""
+    parts = [", ".join(others), f"models: {', '.join(models[:MODELS])}{more}" if models else ""]
+    return "; ".join(filter(None, parts)) or "no services"
+
+
 def _service(service: Mapping[str, Any]) -> str:
     kind, name = service.get("type", ""), service.get("name", "")
     return f"{kind} {name}".strip() if kind != name else str(kind)
+
+
+def _by(agent: str, text: str) -> str:
+    """What somebody says; a text that names its agent already is not headed by the name again."""
+    return text if text.startswith((f"{agent} ", f"{agent}:")) else f"{agent}: {text}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

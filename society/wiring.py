@@ -142,6 +142,16 @@ def told(error: BaseException) -> str:
     return text if text and " " in text else f"{type(error).__name__}: {text}"
 
 
+def mended(text: str) -> str:
+    """What went wrong at a login, with what is probably behind it and how to mend it."""
+    if "certificate is not trusted" not in text:
+        return text
+    return (
+        f"{text}; probably the server of another society runs on that port: stop that one, or choose another "
+        "port in [xmpp]"
+    )
+
+
 class OwnRecords:
     """The records of one agent: two agents of a kind do not write each other's."""
 

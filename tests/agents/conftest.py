@@ -22,8 +22,9 @@ from agents.coordinator import INFERENCE, TRAINING, Coordinator
 from agents.directory_facilitator import DirectoryFacilitator
 from agents.registered import RegisteredAgent
 from behaviours.events import ConversationEnded
+from behaviours.handlers import bids, on
 from behaviours.outcomes import Answer, Fail, Outcome, Refuse
-from behaviours.participating import Participation, bids, on
+from behaviours.participating import Participation
 from ontology.content import Term
 from ontology.errors import Cause
 from ontology.management import DfAgentDescription, Search, ServiceDescription
@@ -63,7 +64,7 @@ class Scripted(RegisteredAgent):
     Args:
         *args: as for every agent.
         seconds: what it bids.
-        bidding: willing, unwilling, beside the point, or slow (until `release`).
+        bidding: willing, unwilling, finding fault, beside the point, or slow (until `release`).
         working: well, failing, raising, finding fault, or slow (until `release`).
         models: what it can predict with.
         answer: what it answers a question about a model, in place of its name.
@@ -97,6 +98,8 @@ class Scripted(RegisteredAgent):
         match self.bidding:
             case "unwilling":
                 return Refuse(Cause.OVERLOADED, f"{self.me.local_name} is busy")
+            case "finding fault":
+                return Refuse(Cause.UNSUPPORTED_VALUE, "the task is nonsense")
             case "beside the point":
                 return Progress(task=task.id, epoch=0, epochs=1, loss=0.0, score=0.0)
             case "slow":

@@ -20,8 +20,9 @@ from agents.base import LocutionAgent, Ports, Server
 from behaviours.connection import ConnectionFailed
 from behaviours.delivery import Delivered, Undelivered
 from behaviours.events import Connected, Disconnected, MessageNotUnderstood, MessageReceived
+from behaviours.handlers import Handlers, hears, on
 from behaviours.outcomes import Answer, Failed, Outcome, Succeeded
-from behaviours.participating import Handlers, Participation, hears, on
+from behaviours.participating import Participation
 from behaviours.wire import render
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier

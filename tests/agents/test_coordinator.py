@@ -12,14 +12,14 @@ import pytest
 
 import behaviours.conversing
 from agents.base import LocutionAgent
-from agents.coordinator import COORDINATION, Coordinator, first_done
+from agents.coordinator import COORDINATION, Coordinator, _nobody, first_done
 from agents.directory_facilitator import DirectoryFacilitator
+from behaviours.contracting import Contract, Proposal
 from behaviours.events import ConversationEnded, LeaderDeposed, LeaderElected, MessageReceived
-from behaviours.initiating import Proposal
 from behaviours.outcomes import Expired, Failed, Outcome, Refuse, Refused, Succeeded
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
-from ontology.content import Term
+from ontology.content import Reason, Term
 from ontology.errors import Cause
 from ontology.models import DatasetRef
 from ontology.tasks import (
@@ -217,6 +217,36 @@ async def test_all_refuse(society: Society) -> None:
     }
 
 
+async def test_what_all_say_is_said_once(society: Society) -> None:
+    await society.coordinator()
+    for name in ("bert", "anna"):
+        await society.learner(name, bidding="finding fault")
+    told = "all 2 learners declined: the task is nonsense"
+    assert failed(await society.ask(TASK)) == (Cause.NO_PROPOSAL, told)
+
+
+def test_reasons_are_told_without_a_name_twice() -> None:
+    def nobody(**outcomes: Outcome) -> str:
+        declined = {f"{name}@localhost": outcome for name, outcome in outcomes.items()}
+        return _nobody(Contract(conversation_id="c", proposals=(), declined=declined, awards={}), {})
+
+    def late(name: str) -> Outcome:
+        return Expired(Reason(cause=Cause.EXPIRED, text=f"{name}@localhost did not answer in time"))
+
+    def absent(name: str) -> Outcome:
+        return Failed(Reason(cause=Cause.UNREACHABLE, text=f"{name}@localhost: it is offline"))
+
+    busy = Refused(Reason(cause=Cause.OVERLOADED, text="ask later"))
+    assert nobody(a=late("a"), b=late("b")) == "none of the 2 learners answered in time"
+    assert nobody(a=absent("a"), b=absent("b")) == "none of the 2 learners can be reached: it is offline"
+    assert nobody(a=busy, b=busy) == "all 2 learners declined: ask later"
+    assert nobody(a=late("a")) == "no learner offered to do it: a@localhost did not answer in time"
+    assert nobody(a=busy, b=late("b"), c=absent("c")) == (
+        "no learner offered to do it: a@localhost: ask later; b@localhost did not answer in time; "
+        "c@localhost: it is offline"
+    )
+
+
 async def test_those_that_decline_are_told_of_with_the_reason(society: Society) -> None:
     await society.coordinator()
     await society.learner("anna", bidding="unwilling")
@@ -250,7 +280,7 @@ async def test_whoever_is_silent_is_waited_for_only_so_long(society: Society) ->
     await society.learner("bert", seconds=1)
     assert trainer(await society.ask(TASK)) == "bert"
     (late,) = [notice for notice in of(society.told, Proposed) if notice.learner == silent.me.name]
-    assert late.declined == "anna@localhost did not answer in time"
+    assert (late.declined, late.silent) == (None, "anna@localhost did not answer in time")
     await wait(silent.was_cancelled)
 
 
@@ -467,6 +497,9 @@ async def test_all_holders_are_gone(society: Society) -> None:
 
 async def test_an_unknown_model_names_those_that_there_are(society: Society) -> None:
     await society.coordinator()
+    told = "no learner is in the directory; start one and ask again"
+    assert failed(await society.ask(Predict(model="digitz", rows=ROWS))) == (Cause.NO_PROPOSAL, told)
+    await society.learner("cleo")
     told = "no learner has a model 'digitz'; there are: none"
     assert failed(await society.ask(Predict(model="digitz", rows=ROWS))) == (Cause.NO_PROPOSAL, told)
     await society.learner("anna", models=("digits", "faces"))

@@ -27,8 +27,8 @@ import learning.networks
 from agents.base import LocutionAgent
 from agents.coordinator import INFERENCE, TRAINING
 from agents.learner import Learner
+from behaviours.contracting import Contract
 from behaviours.events import ConversationEnded, HandlerFailed, MessageReceived
-from behaviours.initiating import Contract
 from behaviours.outcomes import Failed, Outcome, Refused, Succeeded
 from learning import inference
 from learning.datasets import DataFolder, reference
@@ -278,7 +278,7 @@ async def test_no_bid_when_too_much_waits(lab: Lab, gate: Gate) -> None:
     (declined,) = (await lab.call(lab.task())).declined.values()
     assert isinstance(declined, Refused)
     assert declined.reason.cause == Cause.OVERLOADED
-    assert declined.reason.text == "1 trainings are under way or waiting; ask again later"
+    assert declined.reason.text == "1 training is under way or waiting; ask again later"
     gate.open.set()
     await working
     assert (await lab.call(lab.task())).declined == {}
@@ -294,8 +294,9 @@ def test_a_device_that_is_not_there(lab: Lab, monkeypatch: pytest.MonkeyPatch) -
 # -- training -------------------------------------------------------------------------------
 
 
-async def test_digits_are_learnt_and_told_of(lab: Lab) -> None:
+async def test_digits_are_learnt_and_told_of(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the client's request to the model's file, over the coordinator."""
+    monkeypatch.setattr(agents.learner, "PROGRESS_EVERY", 0.0)
     shutil.copy(EXAMPLES / "digits.csv", lab.data)
     await lab.society.coordinator()
     await lab.learner()
@@ -329,6 +330,33 @@ async def test_digits_are_learnt_and_told_of(lab: Lab) -> None:
     ]
     assert told[-1].loss < told[0].loss
     assert told[-1].score > 0.9
+
+
+async def test_progress_is_told_now_and_then_and_at_the_end(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agents.learner, "PROGRESS_EVERY", 1e9)
+    await lab.learner()
+    result = await lab.trained(notify=True, epochs=1000, patience=3)
+    assert 2 < result.epochs < 1000  # it has stopped early: nobody knew that this was the last one
+    told: list[Any] = lab.society.told
+    assert [each.epoch for each in told] == [1, result.epochs]
+
+
+async def test_columns_are_left_out_when_asked(lab: Lab) -> None:
+    await lab.learner()
+    result = await lab.trained(target="a", kind="regression", network="logistic", drop=("kind", "c"))
+    assert lab.store.load(result.model.label).card.features == ("b",)
+    for drop, told in (
+        (("kin",), "column 'kin': there is no such column; it has a, b, c, kind; did you mean 'kind'?"),
+        (("a",), "column 'a': this is the target, which cannot be left out"),
+        (("b", "c", "kind"), "column 'a': this is the only column that is left; training needs at least one"),
+        (("c",), "line 2, column 'kind': 'cat' is no number; features must be numbers: mend the value, "
+         "encode the text, or leave the column out with --drop COLUMN"),
+    ):  # fmt: skip
+        (declined,) = (await lab.call(lab.task(target="a", kind="regression", drop=drop))).declined.values()
+        assert isinstance(declined, Refused)
+        assert declined.reason.text.startswith(f"blobs.csv, {told}")
 
 
 async def test_without_notify_there_is_no_progress(lab: Lab) -> None:
@@ -615,6 +643,21 @@ async def test_predictions_are_those_of_the_model(lab: Lab) -> None:
         model="blobs:1", values=expected.values, confidence=expected.confidence
     )
     assert set(expected.values) <= {"cat", "dog", "owl"}
+
+
+async def test_predictions_go_by_the_names_of_columns(lab: Lab) -> None:
+    await lab.learner()
+    await lab.trained()
+    rows = tuple(map(tuple, lab.rows[:20]))
+    expected = await lab.ask(Predict(model="blobs", rows=rows))
+    turned = tuple((c, 7.0, b, a) for a, b, c in rows)
+    found = await lab.ask(Predict(model="blobs", rows=turned, columns=("c", "kind", "b", "a")))
+    assert isinstance(expected, Succeeded)
+    assert isinstance(found, Succeeded)
+    assert found.result == expected.result
+    missed = await lab.ask(Predict(model="blobs", rows=turned, columns=("c", "kind", "b", "d")))
+    assert isinstance(missed, Refused)
+    assert missed.reason.text == "the model needs the column 'a'; the rows have c, kind, b, d"
 
 
 async def test_an_evaluation_is_that_of_the_model(lab: Lab) -> None:

@@ -17,6 +17,7 @@ from behaviours.events import ConversationEnded, MessageReceived, MessageUndeliv
 from behaviours.outcomes import Failed, Refused
 from ontology.errors import Cause
 from ontology.management import DfAgentDescription, Found, Search, ServiceDescription
+from protocols.registry import PROTOCOLS
 from tests.agents.conftest import DIRECTORY, Society, disconnect_for_good
 from tests.conftest import PATIENCE, World
 
@@ -76,7 +77,7 @@ async def test_it_is_entered_with_all_that_others_need_to_know(society: Society)
     (entry,) = outcome.result.descriptions
     assert entry.name == shop.me
     assert entry.services == (SUMS,)
-    assert entry.protocols == ("fipa-request", "fipa-contract-net")
+    assert entry.protocols == tuple(PROTOCOLS)
     assert entry.ontologies == ("locution-learning/1.0", "fipa-agent-management/1.0")
     assert entry.languages == ("json",)
     assert 50 < entry.lease_time <= 60

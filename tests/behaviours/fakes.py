@@ -12,8 +12,8 @@ from xml.sax.saxutils import quoteattr
 from behaviours.connection import ConnectionFailed, Life
 from behaviours.delivery import Delivery
 from behaviours.events import Fact
+from behaviours.handlers import Handlers
 from behaviours.mailroom import Mailroom
-from behaviours.participating import Handlers
 from behaviours.wire import Incoming, Received, parse, render
 from ontology.acl import AclMessage
 from ontology.aid import AgentIdentifier

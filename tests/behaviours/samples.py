@@ -6,8 +6,9 @@ import asyncio
 from typing import Any, ClassVar
 
 from agents.base import LocutionAgent
+from behaviours.handlers import bids, hears, on
 from behaviours.outcomes import Answer, Fail, Refuse, Succeeded, sentence
-from behaviours.participating import Participation, bids, hears, on
+from behaviours.participating import Participation
 from ontology.aid import AgentIdentifier
 from ontology.content import AgentAction, Ontology, Predicate
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from behaviours import participating
+from behaviours import handlers, participating
+from behaviours.contracting import Contract, Observer, Proposal
 from behaviours.conversing import system_now
 from behaviours.events import (
     ConversationEnded,
@@ -19,7 +20,6 @@ from behaviours.events import (
     MessageSent,
     OutOfSequence,
 )
-from behaviours.initiating import Contract, Observer, Proposal
 from behaviours.outcomes import Expired, Failed, NotUnderstood, Outcome, Refused, Succeeded, sentence
 from ontology.acl import AclMessage, Performative
 from ontology.content import Term
@@ -286,7 +286,7 @@ async def test_a_winner_that_takes_too_long_has_run_out_of_time(world: World) ->
 
 async def test_a_notice_before_the_proposal_is_no_answer(world: World) -> None:
     class Talkative(Adder):
-        @participating.bids(Add)
+        @handlers.bids(Add)
         async def bid(self, action: Add, task: participating.Participation) -> Price:
             assert not task.is_over
             task.tell(Half(done=0))
@@ -346,11 +346,11 @@ async def test_a_cancel_while_the_proposal_stands_is_confirmed(world: World) -> 
 
 async def test_a_cancel_while_the_bid_is_made_is_confirmed_even_if_the_bid_comes(world: World) -> None:
     class Determined(Asker):
-        @participating.on(Add)
+        @handlers.on(Add)
         async def add(self, action: Add, task: participating.Participation) -> Sum:
             raise AssertionError
 
-        @participating.bids(Add)
+        @handlers.bids(Add)
         async def bid(self, action: Add, task: participating.Participation) -> Price:
             bidding.set()
             try:
@@ -370,11 +370,11 @@ async def test_a_cancel_while_the_bid_is_made_is_confirmed_even_if_the_bid_comes
 
 async def test_a_bid_that_cannot_be_sent_is_a_refusal(world: World) -> None:
     class Odd(Asker):
-        @participating.on(Add)
+        @handlers.on(Add)
         async def add(self, action: Add, task: participating.Participation) -> Sum:
             raise AssertionError
 
-        @participating.bids(Add)
+        @handlers.bids(Add)
         async def bid(self, action: Add, task: participating.Participation) -> Any:
             return Add(manner="\uffff")
 

@@ -22,8 +22,9 @@ from behaviours.events import (
     MessageUndelivered,
     OutOfSequence,
 )
+from behaviours.handlers import Handlers
 from behaviours.outcomes import Answer
-from behaviours.participating import ABOUT, Handlers, Participation
+from behaviours.participating import ABOUT, Participation
 from behaviours.wire import Bounced
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
@@ -237,15 +238,6 @@ async def test_a_second_copy_is_dropped_and_a_new_message_under_an_old_number_is
     assert len(await scene.hear_stanza(f'<message id="1">{body % 2}</message>')) == 1
     without_id = f"<message>{body % 1}</message>"
     assert len(await scene.hear_stanza(without_id) + await scene.hear_stanza(without_id)) == 2
-
-
-async def test_no_more_messages_are_remembered_than_said(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(mailroom, "REMEMBERED", 3)
-    for number in range(10):
-        await scene.hear(request(number))
-    assert len(scene.mailroom._seen) == 3
 
 
 async def test_an_act_out_of_sequence_is_answered_once_and_then_only_counted(scene: Scene) -> None:

@@ -20,6 +20,7 @@ from behaviours.events import (
     MessageUndelivered,
     OutOfSequence,
 )
+from behaviours.handlers import on
 from behaviours.outcomes import (
     Answer,
     Cancelled,
@@ -33,7 +34,7 @@ from behaviours.outcomes import (
     Succeeded,
     sentence,
 )
-from behaviours.participating import Participation, on
+from behaviours.participating import Participation
 from ontology.acl import AclMessage, Performative
 from ontology.content import Done, Term
 from ontology.errors import Cause

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
@@ -26,7 +26,7 @@ from behaviours.wire import (
 )
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
-from ontology.codecs import TEXT_PARAMETERS, to_json
+from ontology.codecs import FORMATS, TEXT_PARAMETERS, read, to_json
 from ontology.errors import Cause
 from tests.behaviours.fakes import arrived, element, incoming
 
@@ -258,6 +258,90 @@ def test_a_chat_client_may_write_the_message_as_json() -> None:
     assert message.performative is Performative.REQUEST
     assert message.content == '{"add": {"a": 1}}'
     assert message.reply_with == "r1"
+
+
+ENVELOPE = (
+    '<x xmlns="jabber:x:fipa" content-type="fipa.mts.env.rep.xml.std"><envelope><params index="1">'
+    "<to><agent-identifier><name>other@there</name></agent-identifier></to>"
+    "<from><agent-identifier><name>boss@here</name></agent-identifier></from>"
+    "<acl-representation>fipa.acl.rep.string.std</acl-representation></params></envelope></x>"
+)
+"""As JADE's XMPP transport writes it; whom it names is nobody's business but the server's."""
+
+JADE = r"""(REQUEST
+ :sender  ( agent-identifier :name boss@here  :addresses (sequence xmpp://jade@there ))
+ :receiver  (set ( agent-identifier :name me@here ) )
+ :content  "{\"add\": {\"a\": \"<1>\"}}"
+ :reply-with  r1  :language  json
+ :protocol  fipa-request
+ :conversation-id  c1 :X-Trace 7 )"""
+
+
+def jade(body: str, envelope: str = ENVELOPE) -> str:
+    return f'<message type="normal" to="me@here" id="j1"><body>{escape(body)}</body>{envelope}</message>'
+
+
+@pytest.mark.parametrize("envelope", [ENVELOPE, '<x xmlns="jabber:x:fipa"/>', ""])
+@pytest.mark.parametrize("form", ["as JADE writes it", *FORMATS])
+def test_a_whole_message_in_the_body_is_understood_in_every_form_with_and_without_jades_envelope(
+    form: str, envelope: str
+) -> None:
+    body = JADE if form == "as JADE writes it" else FORMATS[form].write(read(JADE))
+    found = incoming(jade(body, envelope), "jade@there/acc")
+    assert isinstance(found, Received)
+    assert found.stanza_id == "j1"
+    assert found.message == AclMessage(
+        performative=Performative.REQUEST,
+        sender=AgentIdentifier.of("jade@there/acc"),
+        receiver=(AgentIdentifier(name="me@here"),),
+        content='{"add": {"a": "<1>"}}',
+        reply_with="r1",
+        language="json",
+        protocol="fipa-request",
+        conversation_id="c1",
+        user_parameters={"X-Trace": "7"},
+    )
+
+
+def test_whoever_speaks_in_jades_form_is_answered_in_spades() -> None:
+    answer = arrived(jade(JADE), "jade@there/acc").reply(Performative.AGREE, content="soon")
+    stanza = element(render(answer, answer.receiver[0].jid, "1"))
+    assert stanza.get("to") == "jade@there/acc"
+    assert stanza.findtext("{jabber:client}body") == "soon"
+    assert stanza.findtext("{jabber:x:data}x/{jabber:x:data}title") == FORM_TITLE
+    assert stanza.find("{jabber:x:fipa}x") is None
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("", "this is empty"),
+        ("hello", "an ACL message begins with { in JSON, with ( in FIPA00070"),
+        ("(shout)", "'shout' is none of the 22 acts of FIPA00037 (line 1, column 2)"),
+        ("(inform", "the message ends before it is complete (line 1, column 8)"),
+        ("<fipa-message/>", "has no performative"),
+        ('{"act": "inform"}', "'act' is no ACL parameter"),
+    ],
+)
+def test_what_is_wrong_with_a_body_beside_jades_envelope_is_told(body: str, told: str) -> None:
+    found = unreadable(jade(body))
+    assert told in found.error.text
+    assert found.body == body
+
+
+def test_a_bracket_in_a_chat_is_no_acl_message() -> None:
+    assert "'lol' is none of the 22 acts" in unreadable(jade("(lol) you did?", "")).error.text
+    assert "this agent speaks FIPA ACL" in unreadable(jade("<3", "")).error.text
+
+
+@pytest.mark.parametrize("stanza", [jade("(inform :reply-by +00000000T000010000)"), None])
+def test_a_relative_reply_by_counts_from_when_the_message_is_read(stanza: str | None) -> None:
+    now = datetime(2026, 11, 20, 7, 6, 34, tzinfo=UTC)
+    stanza = stanza or form({"performative": "inform", "reply-by": "+00000000T000010000"})
+    found = parse(element(stanza, "peer@here/1"), now)
+    assert isinstance(found, Received)
+    assert found.message.reply_by == now + timedelta(seconds=10)
+    assert (arrived(stanza).reply_by or now) > datetime.now(UTC)
 
 
 def test_other_forms_and_stanzas_that_say_nothing_are_passed_over() -> None:

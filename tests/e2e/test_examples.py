@@ -51,6 +51,12 @@ def test_what_the_ontology_does_not_have_never_reaches_the_handler(parcels: Plac
     assert "deliver.kilograms is missing" in str(content)
 
 
+def test_nobody_delivers_less_than_nothing(parcels: Place) -> None:
+    code, content, act = deliver(parcels, '{"deliver": {"parcel": "book", "kilograms": -2}}')
+    assert (code, act) == (1, "not-understood")
+    assert "deliver.kilograms: input should be greater than 0, not -2" in str(content)
+
+
 def test_the_readme_shows_the_example_as_it_is() -> None:
     shown = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     example = Path(ROOT / "examples" / "parcels.py").read_text()

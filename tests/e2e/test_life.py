@@ -24,7 +24,7 @@ def test_a_society_stops_in_good_order_and_remembers_its_models(place: Place) ->
     began = time.monotonic()
     assert first.end(signal.SIGTERM) == 0
     assert time.monotonic() - began < 10
-    assert [event["event"] for event in first.events] == ["ready", "stopping", "stopped"]
+    assert [event["event"] for event in first.events] == ["starting", "ready", "stopping", "stopped"]
     assert first.errors == []
 
     code, agents = place.run("agents")
@@ -33,7 +33,7 @@ def test_a_society_stops_in_good_order_and_remembers_its_models(place: Place) ->
 
     again = place.start("up")
     again.line(lambda line: line.startswith("ready: digits, 4 agents"), "that it is ready")
-    code, predict = place.run("predict", "digits", "digits.csv", "--drop", "digit", "--first", "1")
+    code, predict = place.run("predict", "digits", "digits.csv", "--first", "1")
     assert code == 0, predict.told()
     assert again.end(signal.SIGINT) == 0
 

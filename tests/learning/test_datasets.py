@@ -299,6 +299,11 @@ def test_features_and_targets_tell_which_columns_there_are() -> None:
         data.feature_names("c")
     with pytest.raises(DatasetError, match=r"column 'a': this is the only column"):
         Dataset.of({"a": [1, 2]}).feature_names("a")
+    with pytest.raises(
+        DatasetError, match=r"column 'B': there is no such column; it has a, b; did you mean 'b'\?"
+    ):
+        data.feature_names("a", ["B"])
+    assert Dataset.of({"a": [1], "b": [2], "c": [3]}).feature_names("c", ["a"]) == ("b",)
     many = from_arrays({"x": np.zeros((1, 100))}, "wide").values
-    with pytest.raises(DatasetError, match=r"x_18, x_19 and 80 more$"):
+    with pytest.raises(DatasetError, match=r"x_8, x_9 and 90 more$"):
         Dataset(source="wide", sha256="0" * 64, columns=many, text={}).column("y")

@@ -75,6 +75,40 @@ def test_rows_that_do_not_fit(model: TrainedModel, rows: Any, sentence: str) -> 
     assert "\n" not in str(caught.value)
 
 
+def test_columns_are_found_by_name_and_others_do_not_count(model: TrainedModel) -> None:
+    rows = np.array([[4, 0, 0, 0], [0, 4, 0, 0], [0, 0, 4, 0], [1, 2, 3, 4]])
+    turned = np.column_stack([np.full(4, 9e9), rows[:, ::-1], np.full(4, -1.0)])
+    names = ("spare", "x3", "x2", "x1", "x0", "y")
+    assert predict(model, turned, names) == predict(model, rows)
+    assert predict(model, rows, ("x0", "x1", "x2", "x3")) == predict(model, rows)
+    assert predict(model, rows, ("x1", "x0", "x2", "x3")) != predict(model, rows)
+
+
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [
+        (("x0", "x1", "x3", "z"), "the model needs the column 'x2'; the rows have x0, x1, x3, z"),
+        (("a", "x1", "b", "c"), "the model needs the columns 'x0', 'x2', 'x3'; the rows have a, x1, b, c"),
+        (("x0", "x1", "x2", "x3", "x1"), "two columns are named 'x1'; rename one, or leave one out"),
+        (("x3", "x2", "x1", "x0", "z"), "row 1: it holds 4 numbers, 5 columns are named: x3, x2, x1, x0, z"),
+    ],
+)
+def test_columns_that_do_not_fit(model: TrainedModel, columns: tuple[str, ...], sentence: str) -> None:
+    with pytest.raises(InputError) as caught:
+        predict(model, [[1.0] * (5 if "two" in sentence else 4)], columns)
+    assert str(caught.value) == sentence
+
+
+def test_not_more_than_ten_columns_are_named() -> None:
+    many = train(task(epochs=1), blobs(features=12))
+    with pytest.raises(
+        InputError, match=r"^row 1: it holds 1 number, the model takes 12: x0, .* x9 and 2 more$"
+    ):
+        predict(many, [[1.0]])
+    with pytest.raises(InputError, match=r"needs the columns 'x0', .* 'x9' and 2 more; the rows have a$"):
+        predict(many, [[1.0]], ("a",))
+
+
 def test_columns_are_found_by_name_when_evaluating(model: TrainedModel) -> None:
     columns = blobs().columns
     turned = Dataset.of({"spare": np.zeros(90), **dict(reversed(list(columns.items())))})

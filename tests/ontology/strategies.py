@@ -186,11 +186,13 @@ TERMS: dict[type[Term], st.SearchStrategy[Term]] = {
 }
 """A strategy for every term of both ontologies."""
 
-tokens = st.none() | filled
+awkward = st.text("\\\"'()#:;<>&]ab1é-@ \n\r\t")
+"""What some written form has a meaning for."""
+tokens = st.none() | filled | awkward.filter(bool)
 
 
 @st.composite
-def messages(draw: st.DrawFn) -> AclMessage:
+def messages(draw: st.DrawFn, agents: st.SearchStrategy[AgentIdentifier] = agents) -> AclMessage:
     """Any message; times in whole milliseconds, as they are written."""
     protocol = draw(tokens)
     return AclMessage(
@@ -198,7 +200,7 @@ def messages(draw: st.DrawFn) -> AclMessage:
         sender=draw(st.none() | agents),
         receiver=draw(st.lists(agents, max_size=3).map(tuple)),
         reply_to=draw(st.lists(agents, max_size=2).map(tuple)),
-        content=draw(st.none() | st.text()),
+        content=draw(st.none() | st.text() | awkward),
         language=draw(tokens),
         encoding=draw(tokens),
         ontology=draw(tokens),
@@ -209,7 +211,7 @@ def messages(draw: st.DrawFn) -> AclMessage:
         reply_by=draw(
             st.none() | moments.map(lambda each: each.replace(microsecond=each.microsecond // 1000 * 1000))
         ),
-        user_parameters=draw(st.dictionaries(names.map("X-{}".format), st.text(), max_size=2)),
+        user_parameters=draw(st.dictionaries(names.map("X-{}".format), st.text() | awkward, max_size=2)),
     )
 
 

@@ -38,6 +38,13 @@ def test_the_first_xmpp_address_is_the_one_to_write_to():
     assert AgentIdentifier(name="ann@a.org", addresses=("http://a.org/acc",)).jid == "ann@a.org"
 
 
+def test_an_xmpp_address_as_jade_writes_it_leads_to_the_same_jid():
+    assert (
+        AgentIdentifier(name="ping@host:1099/jade", addresses=("xmpp://jade@a.org/x",)).jid == "jade@a.org/x"
+    )
+    assert AgentIdentifier(name="ann@a.org", addresses=("xmpp:", "xmpp://")).jid == "ann@a.org"
+
+
 def test_the_name_alone_decides_who_it_is():
     ann, elsewhere = AgentIdentifier.of("ann@a.org"), AgentIdentifier.of("ANN@a.org/desk")
     assert ann.is_same_agent(elsewhere)

@@ -10,7 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ontology.acl import AclMessage, Performative
-from ontology.codecs import TEXT_PARAMETERS, build, from_json, read_agent, read_time, to_json, write_time
+from ontology.acl_xml import ILLEGAL
+from ontology.codecs import (
+    FORMATS,
+    TEXT_PARAMETERS,
+    build,
+    detect,
+    from_json,
+    read,
+    read_agent,
+    read_time,
+    to_json,
+    to_string,
+    write_time,
+)
 from ontology.errors import Cause, MessageError
 from tests.ontology.strategies import EXAMPLES, json_values, messages, moments
 from tests.ontology.test_content import clear
@@ -181,6 +194,44 @@ def test_read_agent():
         read_agent("reply-to", "")
 
 
+class TestForms:
+    @EXAMPLES
+    @given(messages(), st.sampled_from(sorted(FORMATS)), st.sampled_from(["", " ", "\n\t"]))
+    def test_every_message_comes_back_from_every_form_by_what_it_begins_with(self, message, form, blank):
+        if form == "xml" and ILLEGAL.search(to_string(message)):
+            return
+        text = FORMATS[form].write(message)
+        assert detect(blank + text) == form
+        assert read(blank + text) == message
+        assert read(text + blank) == message
+
+    def test_what_is_in_no_form_is_refused_in_a_sentence(self):
+        for text in ("", " ", "hello", "[]", "\ud800", "x" * 10_000, "\x00("):
+            with pytest.raises(MessageError, match=r"begins with \{ in JSON, with \( in FIPA00070") as caught:
+                read(text)
+            clear(caught.value)
+            assert caught.value.cause is Cause.UNRECOGNISED_VALUE
+
+    @EXAMPLES
+    @given(st.text(st.characters()))
+    def test_any_text_is_a_message_or_refused_in_a_sentence(self, text):
+        try:
+            read(text)
+        except MessageError as error:
+            clear(error)
+
+    @pytest.mark.parametrize("form", FORMATS)
+    def test_a_relative_time_counts_from_now_in_every_form(self, form):
+        now = datetime(2026, 11, 20, 7, 6, 34, tzinfo=UTC)
+        message = AclMessage(performative="inform", reply_by=now)
+        relative = FORMATS[form].write(message)
+        for written in ("20261120T070634000Z", "2026-11-20T07:06:34.000Z"):
+            relative = relative.replace(written, "+00000000T000010000")
+        assert read(relative, now).reply_by == now + timedelta(seconds=10)
+        with pytest.raises(MessageError, match="is relative, and here is no clock"):
+            read(relative)
+
+
 class TestTime:
     moment = datetime(2026, 11, 20, 7, 6, 34, 120_000, tzinfo=UTC)
 
@@ -194,6 +245,7 @@ class TestTime:
             "20261120T070634120Z",  # FIPA00070
             "20261120T070634120",
             "20261120T070634120z",
+            "20261120t070634120Z",
         ],
     )
     def test_forms(self, text):

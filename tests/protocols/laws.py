@@ -9,9 +9,9 @@ from ontology.acl import Performative
 from protocols import machine
 from protocols.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from protocols.machine import Conversation
-from protocols.table import CANCELLED, CANCELLING, NOT_UNDERSTOOD, UNREACHABLE, Protocol, Role
+from protocols.table import ANY, CANCELLED, CANCELLING, NOT_UNDERSTOOD, PARTIES, UNREACHABLE, Protocol, Role
 from tests.protocols.reference import Reference
-from tests.protocols.samples import LETTER, ROLES, SHARED_STATES, at, live_states, said
+from tests.protocols.samples import LETTER, SHARED_STATES, SPEAKERS, at, live_states, said
 
 ANSWERED_WHEN_OVER = frozenset({"EXPIRED", "LATE"})
 """Where a conversation that is over is left again: a late proposal is turned down."""
@@ -35,7 +35,7 @@ def structural_faults(protocol: Protocol) -> list[str]:
 def _unknown_acts(protocol: Protocol) -> Iterator[str]:
     for _state, _role, act in protocol.transitions:
         performative, slash, kind = act.partition("/")
-        if performative not in ACTS or (slash and not kind):
+        if performative not in {*ACTS, ANY} or (slash and not kind):
             yield f"{act} is none of the 22 acts"
 
 
@@ -50,14 +50,16 @@ def _openings(protocol: Protocol) -> Iterator[str]:
 def _ambiguities(protocol: Protocol) -> Iterator[str]:
     for state, role, act in protocol.transitions:
         performative = act.partition("/")[0]
-        if act != performative and (state, role, performative) in protocol.transitions:
-            yield f"{act} in {state} is hidden by {performative}"
+        following = protocol.transitions[state, role, act]
+        if act != performative and protocol.transitions.get((state, role, performative)) == following:
+            yield f"{act} in {state} leads where any {performative} does"
 
 
 def _exits(protocol: Protocol, state: str) -> set[str]:
     exits = {
         following for (source, _role, _act), following in protocol.transitions.items() if source == state
     }
+    exits |= {following for (source, _event), following in protocol.events.items() if source == state}
     return exits | ({protocol.deadlines[state]} if state in protocol.deadlines else set())
 
 
@@ -101,31 +103,32 @@ def reference_faults(protocol: Protocol, reference: Reference) -> list[str]:
         faults.append(f"terminal {sorted(protocol.terminal ^ reference.terminal)}")
     if protocol.deadlines != reference.on_deadline:
         faults.append(f"deadlines {dict(protocol.deadlines)}")
-    for (state, letter, act), following in reference.steps.items():
-        performative, _slash, kind = act.partition("/")
-        role = Role.INITIATOR if letter == "I" else Role.PARTICIPANT
-        found = protocol.following(state, role, said(performative, kind=kind or "none"))
-        if found != following:
-            faults.append(f"{letter}:{act} in {state} leads to {found}, not {following}")
-    for (state, role, act), following in protocol.transitions.items():
-        performative = act.partition("/")[0]
-        meant = {
-            end
-            for (source, letter, name), end in reference.steps.items()
-            if (source, letter, name.partition("/")[0]) == (state, LETTER[role], performative)
-        }
-        if meant != {following}:
-            faults.append(f"{role}:{act} in {state} leads to {following}, not {sorted(meant)}")
+    if protocol.events != reference.on_event:
+        faults.append(f"events {dict(protocol.events)}")
+    found = {(state, LETTER[role], act): end for (state, role, act), end in protocol.transitions.items()}
+    for step in sorted(found.items() ^ reference.steps.items()):
+        (state, letter, act), following = step
+        faults.append(
+            f"{letter}:{act} in {state} to {following} is {'ours' if step in found.items() else 'missing'}"
+        )
     return faults
+
+
+def leads(reference: Reference, state: str, speaker: Role, act: str, kind: str) -> str | None:
+    """Where a step of the protocol itself leads."""
+    steps, letter = reference.steps, LETTER[speaker]
+    step = steps.get((state, letter, f"{act}/{kind}")) or steps.get((state, letter, act))
+    if step is None and act not in {"cancel", "not-understood"}:
+        step = steps.get((state, letter, ANY))
+    return step
 
 
 def expected(reference: Reference, state: str, speaker: Role, last: Role, act: str, kind: str) -> str | None:
     """The next state after the rules of FIPA, or None where the act is out of sequence."""
-    letter = LETTER[speaker]
-    step = reference.steps.get((state, letter, act)) or reference.steps.get((state, letter, f"{act}/{kind}"))
+    step = leads(reference, state, speaker, act, kind)
     if step is not None:
         return step
-    if state in reference.live and act == "not-understood" and speaker is not last:
+    if state in reference.live and act == "not-understood" and speaker is last.other:
         return NOT_UNDERSTOOD
     if state in reference.live and act == "cancel" and speaker is Role.INITIATOR:
         return CANCELLING
@@ -138,13 +141,14 @@ def expected_while_cancelling(
     """The same while state `resume` is being cancelled: the next state, and what would be resumed."""
     if speaker is Role.INITIATOR:
         return None
-    if act == "not-understood":
-        return NOT_UNDERSTOOD, None
-    if act == "failure":
-        return resume, None
-    if act == "inform" and kind == "done":
-        return CANCELLED, None
-    step = reference.steps.get((resume, "P", act)) or reference.steps.get((resume, "P", f"{act}/{kind}"))
+    if speaker is Role.PARTICIPANT:
+        if act == "not-understood":
+            return NOT_UNDERSTOOD, None
+        if act == "failure":
+            return resume, None
+        if act == "inform" and kind == "done":
+            return CANCELLED, None
+    step = leads(reference, resume, speaker, act, kind)
     return None if step is None else (CANCELLING, step)
 
 
@@ -177,30 +181,48 @@ def step_fault(
     return None if before == untouched else f"{cell}: changed in place"
 
 
-def grid_faults(protocol: Protocol, reference: Reference, role: Role) -> list[str]:
+def grid_faults(
+    protocol: Protocol, reference: Reference, role: Role, states: frozenset[str] | None = None
+) -> list[str]:
     """Every state, speaker, act and kind of content through the engine, while we play one role."""
     faults = []
-    for before, speaker, act, kind in cells(protocol, role, reference.states | SHARED_STATES):
+    kinds = kinds_that_matter(reference)
+    for before, speaker, act, kind in cells(
+        protocol, role, states or reference.states | SHARED_STATES, kinds
+    ):
         following = expected(reference, before.state, speaker, before.last_speaker, act, kind)
         resume = before.state if following == CANCELLING else None
-        wanted = None if following is None else (following, resume)
+        wanted = None if following is None or is_astray(speaker, role) else (following, resume)
         faults.append(step_fault(protocol, before, speaker, act, kind, wanted))
-    for resume in sorted(live_states(protocol)):
-        for before, speaker, act, kind in cells(protocol, role, {CANCELLING}):
+    for resume in sorted(live_states(protocol) & (states or protocol.states)):
+        for before, speaker, act, kind in cells(protocol, role, {CANCELLING}, kinds):
             cancelling = replace(before, resume=resume)
             wanted = expected_while_cancelling(reference, resume, speaker, act, kind)
+            wanted = None if is_astray(speaker, role) else wanted
             faults.append(step_fault(protocol, cancelling, speaker, act, kind, wanted))
     return [each for each in faults if each is not None]
 
 
+def is_astray(speaker: Role, role: Role) -> bool:
+    """Whether somebody speaks to one whom it has nothing to say to: targets reply to the initiator."""
+    return speaker is Role.TARGET and role is Role.PARTICIPANT
+
+
+def kinds_that_matter(reference: Reference) -> tuple[str, ...]:
+    """The kinds of content that FIPA tells apart in this protocol, and that the answer to a cancel has."""
+    steps = (*reference.drawn, *reference.steps)
+    failures = {act.partition("/")[2] for _state, _speaker, act in steps if act.startswith("failure/")}
+    return ("done", "result", *sorted(failures - {"proxy"}))
+
+
 def cells(
-    protocol: Protocol, role: Role, states: frozenset[str] | set[str]
+    protocol: Protocol, role: Role, states: frozenset[str] | set[str], kinds: tuple[str, ...]
 ) -> Iterator[tuple[Conversation, Role, str, str]]:
     """Where we stand, who speaks now, with which act and which kind of content."""
     for state in sorted(states):
-        for last in ROLES:
+        for last in PARTIES:
             before = at(protocol, state, role, last_speaker=last)
-            for speaker in ROLES:
+            for speaker in SPEAKERS:
                 for act in ACTS:
-                    for kind in ("done", "result"):
+                    for kind in kinds:
                         yield before, speaker, act, kind

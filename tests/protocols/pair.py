@@ -11,12 +11,10 @@ from protocols import machine
 from protocols.errors import LocalProtocolError, RemoteProtocolError
 from protocols.machine import Conversation
 from protocols.table import CANCELLING, PARTIES, Protocol, Role
-from tests.protocols.samples import CONTENTS, NAME, NOW
+from tests.protocols.samples import CONTENTS, NAME, NOW, TIM
 
 Choice = tuple[str, str, bool]
 """An act, a kind of content, and whether it is meant to answer the cancel."""
-
-OPENINGS = {"fipa-request": "request", "fipa-contract-net": "cfp"}
 
 ENDINGS: tuple[Choice, ...] = (
     ("inform", "done", True),
@@ -25,6 +23,8 @@ ENDINGS: tuple[Choice, ...] = (
     ("reject-proposal", "none", False),
     ("refuse", "none", False),
     ("failure", "none", False),
+    ("request", "none", False),
+    ("cfp", "none", False),
 )
 """What somebody says who wants to come to an end, in order of preference."""
 
@@ -62,12 +62,16 @@ class ConversationPair:
         self.ends = {role: End(role) for role in PARTIES}
         self._count = 0
 
-    def open(self, within: float) -> None:
+    @property
+    def openings(self) -> list[str]:
+        """The acts that the protocol may begin with."""
+        return [each.value for each in Performative if self.protocol.opens_with(each)]
+
+    def open(self, within: float, act: str | None = None) -> None:
         """The initiator says the first act, to be answered within so many seconds."""
         initiator = self.ends[Role.INITIATOR]
-        message = self._write(
-            initiator, OPENINGS[self.protocol.name], "none", None, self.now + timedelta(seconds=within)
-        )
+        limit = self.now + timedelta(seconds=within)
+        message = self._write(initiator, act or self.openings[0], "none", None, limit)
         initiator.conversation = machine.start(
             self.protocol, Role.INITIATOR, message, NAME[Role.PARTICIPANT].name, self.now
         )
@@ -80,7 +84,7 @@ class ConversationPair:
             return []
         found = []
         for act in Performative:
-            for kind in ("done", "result") if act is Performative.INFORM else ("none",):
+            for kind in self._kinds(act):
                 for answers_cancel in (False, True) if end.conversation.state == CANCELLING else (False,):
                     message = self._compose(end, act, kind, answers_cancel, None)
                     try:
@@ -99,7 +103,37 @@ class ConversationPair:
         message = self._compose(end, act, kind, answers_cancel, reply_by)
         end.conversation = machine.say(self.protocol, end.conversation, message)
         end.gave_up |= act == "not-understood"
+        if role is Role.INITIATOR and act != "cancel":
+            end.heard = None  # it answers a message once; the call of a further round answers nobody
         self._post(role.other, message)
+
+    def let_a_target_reply(self, act: str, kind: str) -> None:
+        """An agent that the participant has found replies to the initiator, where the protocol has that."""
+        recruiter = self.ends[Role.PARTICIPANT]
+        if recruiter.conversation is None or recruiter.heard is None:
+            return
+        state = recruiter.conversation.resume or recruiter.conversation.state
+        if self.protocol.awaits(state, Role.TARGET):
+            reply = self._write(recruiter, act, kind, recruiter.heard.reply_with, None)
+            self._post(Role.INITIATOR, reply.model_copy(update={"sender": TIM}))
+
+    def let_all_end(self) -> bool:
+        """Whatever the participant has begun with others has ended, and everything about it has arrived."""
+        conversations = [each.conversation for each in self.ends.values()]
+        if any(each.inbox for each in self.ends.values()) or None in conversations:
+            return False
+        moved = [
+            machine.happen(self.protocol, each, event)
+            for each in conversations
+            if each is not None
+            for state, event in self.protocol.events
+            if each.state == state
+        ]
+        if len(moved) != len(conversations):
+            return False
+        for end, conversation in zip(self.ends.values(), moved, strict=True):
+            end.conversation = conversation
+        return True
 
     def deliver(self, role: Role, index: int = 0, *, keep: bool = False) -> None:
         """Let one message on the way to this end arrive; with `keep` another copy stays on the way."""
@@ -173,12 +207,33 @@ class ConversationPair:
                     self.deliver(role)
             if any(self.ends[role].inbox for role in PARTIES):
                 continue
-            speaker = next((role for role in PARTIES if set(self.choices(role)) & set(ENDINGS)), None)
-            if speaker is None:
+            if self.let_all_end():
+                continue
+            last_words = [
+                (role, choice) for role in PARTIES for choice in ENDINGS if self._leads_on(role, choice)
+            ]
+            if not last_words:
                 return
-            allowed = self.choices(speaker)
-            self.say(speaker, next(choice for choice in ENDINGS if choice in allowed))
+            self.say(*last_words[0])
         raise AssertionError("the two never come to an end")
+
+    def _leads_on(self, role: Role, choice: Choice) -> bool:
+        """Whether this end may say that now, and is elsewhere afterwards."""
+        conversation = self.ends[role].conversation
+        if conversation is None or (choice[2] and conversation.state != CANCELLING):
+            return False
+        act, kind, answers_cancel = choice
+        try:
+            message = self._compose(self.ends[role], act, kind, answers_cancel, None)
+            return machine.say(self.protocol, conversation, message).state != conversation.state
+        except LocalProtocolError:
+            return False
+
+    def _kinds(self, act: Performative) -> tuple[str, ...]:
+        if act is Performative.INFORM:
+            return "done", "result"
+        acts = {name for _state, _role, name in self.protocol.transitions}
+        return "none", *sorted(name.partition("/")[2] for name in acts if name.startswith(f"{act.value}/"))
 
     def _compose(
         self, end: End, act: str, kind: str, answers_cancel: bool, reply_by: datetime | None

@@ -5,4 +5,4 @@ from __future__ import annotations
 from hypothesis import settings
 
 EXAMPLES = settings(max_examples=200, derandomize=True, deadline=None, database=None)
-STATEFUL = settings(max_examples=200, stateful_step_count=40, derandomize=True, deadline=None, database=None)
+STATEFUL = settings(max_examples=500, stateful_step_count=40, derandomize=True, deadline=None, database=None)

@@ -6,15 +6,18 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
+import pytest
+
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
+from ontology.content import explain
 from protocols.machine import Conversation
+from protocols.registry import TABLES
 from protocols.table import (
     CANCELLED,
     CANCELLING,
     EXPIRED,
     NOT_UNDERSTOOD,
-    PARTIES,
     UNREACHABLE,
     Protocol,
     Role,
@@ -23,20 +26,24 @@ from protocols.table import (
 NOW = datetime(2026, 11, 20, 7, 6, 34, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 
-ANN, BOB, EVE = (AgentIdentifier.of(f"{name}@example.org") for name in ("ann", "bob", "eve"))
-"""The initiator, the participant, and one who has no part in the conversation."""
+ANN, BOB, TIM, EVE = (AgentIdentifier.of(f"{name}@example.org") for name in ("ann", "bob", "tim", "eve"))
+"""The initiator, the participant, a target, and one who has no part in the conversation."""
 
-NAME = {Role.INITIATOR: ANN, Role.PARTICIPANT: BOB}
-LETTER = {Role.INITIATOR: "I", Role.PARTICIPANT: "P"}
-ROLES = PARTIES
+NAME = {Role.INITIATOR: ANN, Role.PARTICIPANT: BOB, Role.TARGET: TIM}
+LETTER = {Role.INITIATOR: "I", Role.PARTICIPANT: "P", Role.TARGET: "T"}
+SPEAKERS = tuple(Role)
 
 CONTENTS = {
     "done": '{"done":{}}',
     "result": '{"predictions":{"model":"digits:3","values":["seven"]}}',
+    "no-match": explain("no-match", "nobody fits the description"),
+    "brokering": explain("brokering", "a sub-protocol came to nothing"),
     "none": None,
     "unreadable": "(done (action ann))",
 }
 """One content of each kind that the engine looks at."""
+
+EACH_TABLE = pytest.mark.parametrize("protocol", TABLES, ids=[each.name for each in TABLES])
 
 SHARED_STATES = frozenset({CANCELLED, NOT_UNDERSTOOD, EXPIRED, UNREACHABLE})
 
@@ -76,4 +83,5 @@ def live_states(protocol: Protocol) -> frozenset[str]:
 def last_speaker(protocol: Protocol, state: str) -> Role:
     """Whoever leads into a state of the table."""
     roles = {role for (_state, role, _act), following in protocol.transitions.items() if following == state}
+    roles.discard(Role.TARGET)
     return roles.pop() if len(roles) == 1 else Role.INITIATOR

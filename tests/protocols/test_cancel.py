@@ -7,12 +7,15 @@ from dataclasses import replace
 import pytest
 
 from protocols import machine
+from protocols.brokering import BROKERING
 from protocols.contract_net import CONTRACT_NET
+from protocols.english_auction import ENGLISH_AUCTION
 from protocols.errors import LocalProtocolError, RemoteProtocolError
 from protocols.machine import Conversation
-from protocols.registry import PROTOCOLS
+from protocols.registry import TABLES
 from protocols.request import REQUEST
 from protocols.table import (
+    ANY,
     CANCELLED,
     CANCELLING,
     EXPIRED,
@@ -22,11 +25,11 @@ from protocols.table import (
     Protocol,
     Role,
 )
-from tests.protocols.samples import NOW, SECOND, at, last_speaker, live_states, said
+from tests.protocols.samples import EACH_TABLE, NOW, SECOND, at, last_speaker, live_states, said
 
 I, P = Role.INITIATOR, Role.PARTICIPANT  # noqa: E741 - the specification's letters
 
-LIVE = [(each, state) for each in PROTOCOLS.values() for state in sorted(live_states(each))]
+LIVE = [(each, state) for each in TABLES for state in sorted(live_states(each))]
 EACH_LIVE = pytest.mark.parametrize(
     ("protocol", "state"), LIVE, ids=[f"{each.name}-{state}" for each, state in LIVE]
 )
@@ -36,7 +39,8 @@ UNDER_WAY = [
     (protocol, state, act, following)
     for protocol, state in LIVE
     for (source, role, act), following in protocol.transitions.items()
-    if source == state and role is P
+    # While it is cancelling, a not-understood is the answer to the cancel, in auctions and brokering too.
+    if source == state and role is P and act != "not-understood"
 ]
 EACH_UNDER_WAY = pytest.mark.parametrize(
     ("protocol", "state", "act", "following"),
@@ -53,6 +57,9 @@ def live(protocol: Protocol, state: str, role: Role, **fields) -> Conversation:
 
 def step(protocol: Protocol, conversation: Conversation, speaker: Role, act: str, **fields) -> Conversation:
     """The same act, said or received, whichever side of the conversation this is."""
+    performative, _slash, kind = act.partition("/")
+    act = "confirm" if performative == ANY else performative
+    fields = {**fields, "kind": kind} if kind else fields
     if speaker is conversation.role:
         return machine.say(protocol, conversation, said(act, **fields))
     return machine.receive(protocol, conversation, said(act, speaker, **fields))
@@ -84,7 +91,8 @@ class TestAtEveryLiveState:
         before = live(protocol, state, role, deadline=NOW)
         moved = step(protocol, before, I, "cancel", reply_with="cancel", reply_by=NOW - SECOND)
         resumed = step(protocol, moved, P, "failure", in_reply_to=in_reply_to, reply_with="sorry")
-        limit = before.deadline if role is P or protocol.awaits(state, P) else None
+        waits = role is P or protocol.awaits(state, P) or protocol.awaits(state, Role.TARGET)
+        limit = before.deadline if waits else None
         assert resumed == replace(before, deadline=limit)
 
     def test_after_a_failure_it_may_be_cancelled_again(self, protocol, state, role):
@@ -113,7 +121,7 @@ class TestAtEveryLiveState:
             step(protocol, cancelling(protocol, state, role), I, act)
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
+@EACH_TABLE
 @EACH_ROLE
 def test_nothing_to_cancel_before_the_start_or_after_the_end(protocol, role):
     for state in (protocol.start, *protocol.terminal, *META_TERMINAL):
@@ -153,6 +161,19 @@ class TestUnderWay:
         otherwise = {"done": CANCELLED, "not-understood": NOT_UNDERSTOOD, "silence": EXPIRED}
         for answer, conversation in answers.items():
             assert conversation.state == (following if ended else otherwise[answer]), answer
+
+    @EACH_ROLE
+    @pytest.mark.parametrize(
+        ("protocol", "state", "following"), [(BROKERING, "B3", "B3"), (ENGLISH_AUCTION, "E2", "LEFT")]
+    )
+    def test_a_not_understood_that_the_table_knows_and_that_is_older_than_the_cancel(
+        self, protocol, state, following, role
+    ):
+        moved = cancelling(protocol, state, role)
+        older = step(protocol, moved, P, "not-understood", in_reply_to="asked")
+        assert (older.state, older.resume) == (CANCELLING, following)
+        answer = step(protocol, moved, P, "not-understood", in_reply_to="cancel")
+        assert (answer.state, answer.resume) == (NOT_UNDERSTOOD, None)
 
     @EACH_ROLE
     def test_done_with_the_request_is_not_done_with_the_cancel(self, role):

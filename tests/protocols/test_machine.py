@@ -8,11 +8,17 @@ import pytest
 
 from ontology.acl import AclMessage, Performative
 from protocols import machine
+from protocols.brokering import BROKERING
 from protocols.contract_net import CONTRACT_NET
+from protocols.dutch_auction import DUTCH_AUCTION
+from protocols.english_auction import ENGLISH_AUCTION
 from protocols.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
-from protocols.registry import PROTOCOLS
+from protocols.recruiting import RECRUITING
+from protocols.registry import TABLES
 from protocols.request import REQUEST
+from protocols.subscribe import SUBSCRIBE
 from protocols.table import (
+    CANCELLED,
     CANCELLING,
     EXPIRED,
     META_TERMINAL,
@@ -22,11 +28,22 @@ from protocols.table import (
     Protocol,
     Role,
 )
-from tests.protocols.samples import ANN, BOB, EVE, NOW, SECOND, at, last_speaker, live_states, said
+from tests.protocols.samples import (
+    ANN,
+    BOB,
+    EACH_TABLE,
+    EVE,
+    NOW,
+    SECOND,
+    at,
+    last_speaker,
+    live_states,
+    said,
+)
 
-I, P = Role.INITIATOR, Role.PARTICIPANT  # noqa: E741 - the specification's letters
+I, P, T = Role  # noqa: E741 - the specification's letters
 
-LIVE = [(each, state) for each in PROTOCOLS.values() for state in sorted(live_states(each))]
+LIVE = [(each, state) for each in TABLES for state in sorted(live_states(each))]
 EACH_LIVE = pytest.mark.parametrize(
     ("protocol", "state"), LIVE, ids=[f"{each.name}-{state}" for each, state in LIVE]
 )
@@ -173,6 +190,11 @@ class TestInform:
                 machine.say(auction, opened, unknown)
 
 
+def unheard(protocol, state, role):
+    """Where a not-understood leads: bidders leave by it, and a broker passes on a target's."""
+    return protocol.transitions.get((state, role, "not-understood"), NOT_UNDERSTOOD)
+
+
 class TestNotUnderstood:
     """Whoever got the last message may say that it means nothing to them, which ends the pair."""
 
@@ -181,25 +203,30 @@ class TestNotUnderstood:
     def test_the_listener_may_say_it(self, protocol, state, role):
         conversation = at(protocol, state, role, last_speaker=role.other, deadline=NOW)
         ended = machine.say(protocol, conversation, said("not-understood"))
-        assert (ended.state, ended.last_speaker, ended.deadline) == (NOT_UNDERSTOOD, role, None)
+        assert (ended.state, ended.last_speaker) == (unheard(protocol, state, role), role)
+        assert ended.deadline is None or not protocol.is_terminal(ended.state)
 
     @EACH_LIVE
     @EACH_ROLE
     def test_the_peer_may_say_it_to_our_last_message(self, protocol, state, role):
         conversation = at(protocol, state, role, last_speaker=role, deadline=NOW)
         ended = machine.receive(protocol, conversation, said("not-understood", role.other))
-        assert (ended.state, ended.last_speaker, ended.deadline) == (NOT_UNDERSTOOD, role.other, None)
+        assert (ended.state, ended.last_speaker) == (unheard(protocol, state, role.other), role.other)
+        assert ended.deadline is None or not protocol.is_terminal(ended.state)
 
     @EACH_LIVE
     @EACH_ROLE
     def test_nobody_may_say_it_of_their_own_words(self, protocol, state, role):
-        with pytest.raises(LocalProtocolError):
-            machine.say(protocol, at(protocol, state, role, last_speaker=role), said("not-understood"))
+        if (state, role, "not-understood") not in protocol.transitions:
+            with pytest.raises(LocalProtocolError):
+                machine.say(protocol, at(protocol, state, role, last_speaker=role), said("not-understood"))
+        if (state, role.other, "not-understood") in protocol.transitions:
+            return
         conversation = at(protocol, state, role, last_speaker=role.other)
         error = refused(protocol, conversation, said("not-understood", role.other))
         assert not error.answer, "a not-understood is never answered"
 
-    @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
+    @EACH_TABLE
     @EACH_ROLE
     def test_never_before_the_first_message_or_after_the_last(self, protocol, role):
         for state in (protocol.start, *protocol.terminal, *META_TERMINAL):
@@ -213,6 +240,114 @@ class TestNotUnderstood:
         conversation = at(REQUEST, "S1", I, awaited="r1")
         refused(REQUEST, conversation, said("not-understood", P, in_reply_to="r0"))
 
+    @pytest.mark.parametrize(("act", "state"), [("not-understood", NOT_UNDERSTOOD), ("cancel", CANCELLING)])
+    def test_a_publisher_takes_it_in_answer_to_any_of_its_notifications(self, act, state):
+        # It has sent another one meanwhile, and must not go on notifying one that has ended.
+        publishing = at(SUBSCRIBE, "S2", P, last_speaker=P, awaited="second")
+        assert machine.receive(SUBSCRIBE, publishing, said(act, I, in_reply_to="first")).state == state
+
+
+class TestTargets:
+    """In recruiting, agents that the recruiter has found reply to the initiator themselves."""
+
+    @pytest.mark.parametrize("state", ["R2", "R3"])
+    @pytest.mark.parametrize("act", ["inform", "agree", "refuse", "failure", "propose", "not-understood"])
+    def test_a_reply_is_taken_from_whoever_answers_the_proxy(self, state, act):
+        recruiting = at(RECRUITING, state, I, awaited="proxy", deadline=NOW)
+        moved = machine.receive(RECRUITING, recruiting, said(act, T, in_reply_to="proxy"))
+        assert (moved.state, moved.last_speaker) == (state, T)
+        assert moved.deadline == NOW, "an initiator never waits without limit"
+        refused(RECRUITING, recruiting, said(act, T, in_reply_to="other"))
+
+    def test_a_target_does_not_cancel(self):
+        refused(RECRUITING, at(RECRUITING, "R3", I), said("cancel", T))
+
+    @pytest.mark.parametrize("state", ["R2", "R3"])
+    def test_it_has_nothing_to_say_to_the_recruiter(self, state):
+        assert (
+            "tim@example.org has no part"
+            in refused(RECRUITING, at(RECRUITING, state, P), said("inform", T)).text
+        )
+
+    @pytest.mark.parametrize("state", ["R1", "DONE"])
+    def test_nor_before_or_after(self, state):
+        refused(RECRUITING, at(RECRUITING, state, I), said("inform", T))
+
+    @pytest.mark.parametrize("kind", ["done", "none", "result"])
+    def test_its_reply_is_no_answer_to_a_cancel(self, kind):
+        cancelling = at(RECRUITING, CANCELLING, I, resume="R3", cancelled_with="x", awaited="proxy")
+        for act in ("inform", "failure", "not-understood"):
+            moved = machine.receive(RECRUITING, cancelling, said(act, T, kind))
+            assert (moved.state, moved.resume) == (CANCELLING, "R3")
+        assert machine.receive(RECRUITING, cancelling, said("inform", P, "done")).state == CANCELLED
+
+    def test_in_other_protocols_a_third_agent_has_no_part(self):
+        for protocol, state in LIVE:
+            if protocol is not RECRUITING:
+                for act in ("inform", "failure", "not-understood", "propose"):
+                    refused(protocol, at(protocol, state, I), said(act, T))
+
+
+class TestKinds:
+    """Where the content of a failure decides."""
+
+    @pytest.mark.parametrize(
+        ("protocol", "state", "kind", "end"),
+        [
+            (BROKERING, "B2", "no-match", "NO_MATCH"),
+            (BROKERING, "B2", "brokering", "PROXY_FAILED"),
+            (BROKERING, "B2", "none", "PROXY_FAILED"),
+            (BROKERING, "B2", "unreadable", "PROXY_FAILED"),
+            (RECRUITING, "R2", "no-match", "NO_MATCH"),
+            (RECRUITING, "R2", "none", "PROXY_FAILED"),
+            (BROKERING, "B3", "brokering", "FAILED"),
+            (BROKERING, "B3", "none", "B3"),  # the failure of a target, passed on
+        ],
+    )
+    def test_a_failure(self, protocol, state, kind, end):
+        assert machine.receive(protocol, at(protocol, state, I), said("failure", P, kind)).state == end
+
+
+class TestEvents:
+    """What happens to one side without a word."""
+
+    @pytest.mark.parametrize(("protocol", "state"), [(BROKERING, "B3"), (RECRUITING, "R3")])
+    @EACH_ROLE
+    def test_all_sub_protocols_have_ended(self, protocol, state, role):
+        ended = machine.happen(protocol, at(protocol, state, role, deadline=NOW), "all-ended")
+        assert (ended.state, ended.deadline) == ("DONE", None)
+        with pytest.raises(LocalProtocolError, match=r"'all-ended' cannot happen in state DONE"):
+            machine.happen(protocol, ended, "all-ended")
+
+    def test_it_cannot_happen_elsewhere(self):
+        for protocol, state in LIVE:
+            if (state, "all-ended") not in protocol.events:
+                with pytest.raises(LocalProtocolError):
+                    machine.happen(protocol, at(protocol, state, I), "all-ended")
+
+
+class TestAuctions:
+    """A bid that crosses the end of its round, and a bidder whose clock is behind."""
+
+    @pytest.mark.parametrize(("protocol", "letter"), [(ENGLISH_AUCTION, "E"), (DUTCH_AUCTION, "D")])
+    def test_a_late_bid_is_dropped_and_the_bidder_goes_on_with_the_next_round(self, protocol, letter):
+        closed = machine.expire(protocol, at(protocol, f"{letter}2", I, deadline=NOW, awaited="round-1"), NOW)
+        assert closed.state == f"{letter}4"
+        late = said("propose", P, in_reply_to="round-1", reply_with="bid-1")
+        assert not refused(protocol, closed, late).answer
+        called = machine.say(protocol, closed, said("cfp", reply_with="round-2"))
+        refused(protocol, called, late)
+        bidder = at(protocol, f"{letter}3", P, awaited="bid-1")
+        for act, state in (("cfp", f"{letter}2"), ("inform", "ENDED")):
+            assert machine.receive(protocol, bidder, said(act, I)).state == state
+
+    @pytest.mark.parametrize(("protocol", "letter"), [(ENGLISH_AUCTION, "E"), (DUTCH_AUCTION, "D")])
+    def test_silence_is_no_bid(self, protocol, letter):
+        for role in PARTIES:
+            silent = machine.expire(protocol, at(protocol, f"{letter}2", role, deadline=NOW), NOW)
+            assert silent.state == f"{letter}4"
+            assert not machine.is_over(protocol, silent)
+
 
 class TestLose:
     @EACH_LIVE
@@ -222,7 +357,7 @@ class TestLose:
         assert (lost.state, lost.deadline) == (UNREACHABLE, None)
         assert machine.is_over(protocol, lost)
 
-    @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
+    @EACH_TABLE
     def test_one_that_is_over_stays_as_it_ended(self, protocol):
         for state in protocol.terminal | META_TERMINAL:
             conversation = at(protocol, state, I)
@@ -241,13 +376,13 @@ class TestReading:
     @EACH_LIVE
     def test_awaits_reads_the_table(self, protocol, state):
         speakers = {role for source, role, _act in protocol.transitions if source == state}
-        assert {role for role in PARTIES if protocol.awaits(state, role)} == speakers
+        assert {role for role in Role if protocol.awaits(state, role)} == speakers
 
     def test_a_cancel_awaits_the_participant(self):
         assert REQUEST.awaits(CANCELLING, P)
         assert not REQUEST.awaits(CANCELLING, I)
 
-    @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
+    @EACH_TABLE
     def test_over_are_the_terminal_states_and_the_shared_ones(self, protocol):
         over = {state for state in protocol.states | META_TERMINAL if protocol.is_terminal(state)}
         assert over == protocol.terminal | META_TERMINAL

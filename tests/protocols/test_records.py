@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from protocols import machine
 from protocols.errors import ProtocolError
 from protocols.machine import Conversation
-from protocols.registry import PROTOCOLS
+from protocols.registry import PROTOCOLS, TABLES
 from protocols.table import CANCELLING, META_TERMINAL, PARTIES, Role
 from tests.protocols.laws import ACTS
 from tests.protocols.profile import EXAMPLES
@@ -21,7 +21,7 @@ from tests.protocols.samples import NOW, SECOND, at, said
 
 REACHABLE = [
     (protocol, state, resume)
-    for protocol in PROTOCOLS.values()
+    for protocol in TABLES
     for state in sorted(protocol.states | META_TERMINAL | {CANCELLING})
     for resume in (sorted(protocol.states - {protocol.start}) if state == CANCELLING else [None])
 ]

@@ -9,7 +9,7 @@ import pytest
 from ontology.acl import Performative
 from ontology.aid import AgentIdentifier
 from ontology.tasks import Train
-from society.arguments import message, model_name, names, reference, task
+from society.arguments import label, message, model_name, names, reference, task
 from society.cli import train as train_command
 from society.errors import MisuseError, TableError
 
@@ -50,12 +50,22 @@ def test_a_task_has_what_was_wished_and_tells_of_its_progress(data):
     assert made == Train(dataset=made.dataset, target="y", model="my-digits", epochs=7, notify=True)
 
 
+def test_a_task_may_leave_columns_out(data):
+    assert task(data / "sub/my digits.csv", data, {"target": "y", "drop": ("a", "b")}).drop == ("a", "b")
+
+
+@pytest.mark.parametrize("name", ["digits", "digits:3"])
+def test_a_label_is_a_name_with_or_without_a_version(name):
+    assert label(name) == name
+
+
 @pytest.mark.parametrize(
     ("wishes", "told"),
     [
         ({"epochs": -1}, "--epochs: input should be greater than or equal to 1, not -1"),
         ({"held_out": 1.5}, "--held-out: input should be less than 1, not 1.5"),
-        ({"model": "a/b"}, "--model: "),
+        ({"model": "a/b"}, "--model: write letters, digits, dots, hyphens and underscores, a letter or"),
+        ({"drop": ("",)}, "--drop: "),
         ({"kind": "guess"}, "--kind: input should be 'classification' or 'regression', not 'guess'"),
         ({"device": "gpu"}, "--device: input should be 'auto', 'cpu' or 'cuda', not 'gpu'"),
         ({"target": ""}, "--target: "),

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import os
 import socket
 import sys
 
 import pytest
 
 from society.checking import Point, look
-from society.config import SocietyFile, load
+from society.config import SERVER, SocietyFile, load
 
 
 def points(file: SocietyFile) -> dict[str, Point]:
@@ -43,6 +44,32 @@ def test_every_fault_is_found_at_once(write_file, monkeypatch):
     assert "cannot be used" in faults["state"]
     assert "there is no folder" in faults["data"]
     assert f"port {file.xmpp.port}: Address already in use" in faults["xmpp"]
+
+
+async def test_a_society_that_runs_already_says_so_once(write_file, start):
+    file = load(write_file())
+    await start(file)
+    found = points(file)
+    assert [point for point in found.values() if not point.ok] == []
+    assert found["running"].text == f"test runs already, in process {os.getpid()}"
+    assert not {"xmpp", "dashboard of directory", "dashboard of coordinator"} & found.keys()
+
+
+async def test_of_a_part_that_runs_the_rest_is_looked_at(write_file, start):
+    file = load(write_file())
+    await start(file, SERVER, "directory")
+    with socket.create_server(("127.0.0.1", file.dashboard_port("coordinator"))):
+        found = points(file)
+    assert found["running"].text == f"xmpp-server, directory run already, in process {os.getpid()}"
+    assert [point.name for point in found.values() if not point.ok] == ["dashboard of coordinator"]
+
+
+def test_what_is_counted_is_counted_in_words(write_file):
+    path = write_file(agents='[[agent]]\nname = "a"\nkind = "coordinator"\n')
+    (path.parent / "one.csv").touch()
+    found = points(load(path))
+    assert found["file"].text.endswith("test, 1 agent")
+    assert found["data"].text.endswith(": 1 dataset")
 
 
 def test_without_learners_nobody_needs_torch(file, monkeypatch):

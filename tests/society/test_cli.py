@@ -37,8 +37,8 @@ def run(capsys, monkeypatch, tmp_path):
     return call
 
 
-def assert_one_sentence(ended: Ended, code: int, *told: str) -> None:
-    assert (ended.code, ended.out) == (code, "")
+def assert_one_sentence(ended: Ended, code: int, *told: str, out: str = "") -> None:
+    assert (ended.code, ended.out) == (code, out)
     assert ended.err.startswith("locution: ")
     assert ended.err.count("\n") == 1
     for each in told:
@@ -55,7 +55,7 @@ def test_help_is_quick_because_it_imports_neither_spade_nor_torch_nor_rich():
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.splitlines()[-1] == "[]"
-    for command in ("up", "train", "predict", "send", "agents", "check", "xmpp-server"):
+    for command in ("up", "train", "predict", "send", "show", "agents", "check", "xmpp-server"):
         assert f"\n  {command} " in done.stdout
 
 
@@ -124,6 +124,16 @@ def test_negative_epochs_are_misuse(run, write_file):
     assert_one_sentence(ended, 2, "--epochs: input should be greater than or equal to 1, not -1")
 
 
+def test_a_model_that_cannot_be_called_so_is_misuse(run, write_file):
+    path = write_file()
+    (path.parent / "x.csv").write_text("x,y\n1,2\n")
+    told = "write letters, digits, dots, hyphens and underscores, a letter or digit first, at most 100"
+    ended = run("train", "x.csv", "--target", "y", "--model", "my model", "-f", str(path))
+    assert_one_sentence(ended, 2, f"--model: {told}, not 'my model'")
+    ended = run("predict", "my model", str(path.parent / "x.csv"), "-f", str(path))
+    assert_one_sentence(ended, 2, f"MODEL: {told}, and :VERSION behind it if need be, not 'my model'")
+
+
 @pytest.mark.parametrize("command", [["train", "no.csv", "--target", "y"], ["predict", "m", "no.csv"]])
 def test_a_csv_that_is_not_there_is_named(run, write_file, command):
     assert_one_sentence(run(*command, "-f", str(write_file())), 1, "no.csv: there is no such file")
@@ -147,7 +157,8 @@ def test_a_port_that_is_taken_is_told_with_the_way_out(run, write_file):
     port = int(path.read_text().split("port = ")[1].split()[0])
     with socket.create_server(("127.0.0.1", port)):
         ended = run("up", "-f", str(path))
-    assert_one_sentence(ended, 1, f"cannot listen on 127.0.0.1 port {port}", "choose another port")
+    told = f"cannot listen on 127.0.0.1 port {port}"
+    assert_one_sentence(ended, 1, told, "choose another port\n", out=f"starting test ({path})\n")
 
 
 def test_a_dashboards_port_that_is_taken_is_told_and_all_is_stopped_again(run, write_file):
@@ -155,26 +166,34 @@ def test_a_dashboards_port_that_is_taken_is_told_and_all_is_stopped_again(run, w
     base = int(path.read_text().split("port = ")[2].split()[0])
     with socket.create_server(("127.0.0.1", base + 2)):
         ended = run("up", "-f", str(path))
-    assert_one_sentence(ended, 1, f"port {base + 2}", "coordinator@localhost")
+    assert_one_sentence(
+        ended, 1, f"port {base + 2}", "coordinator@localhost", out=f"starting test ({path})\n"
+    )
+    assert "0 takes any" not in ended.err
     assert run("check", "-f", str(path)).code == 0
 
 
 def test_an_agent_that_is_not_in_the_file_cannot_be_run(run, write_file):
-    ended = run("up", "-f", str(write_file()), "--only", "directry")
-    assert_one_sentence(ended, 1, "has no agent 'directry'; did you mean 'directory'?")
+    path = write_file()
+    ended = run("up", "-f", str(path), "--only", "directry")
+    told = "has no agent 'directry'; did you mean 'directory'?"
+    assert_one_sentence(ended, 1, told, out=f"starting test ({path})\n")
 
 
 def test_an_external_server_is_not_ours_to_run(run, write_file):
     path = write_file(xmpp='server = "external"')
-    assert_one_sentence(run("xmpp-server", "-f", str(path)), 1, "the XMPP server is external")
+    ended = run("xmpp-server", "-f", str(path))
+    assert_one_sentence(ended, 1, "the XMPP server is external", out=f"starting test ({path})\n")
 
 
 def test_a_device_that_is_not_there_is_one_sentence(run, write_file):
     agents = (
         '[[agent]]\nname = "a"\nkind = "learner"\noptions = { directory = "d@x", networks = ["absent"] }\n'
     )
-    ended = run("up", "-f", str(write_file(agents=agents)))
-    assert_one_sentence(ended, 1, "agent 'a' could not be made: No module named 'absent'")
+    path = write_file(agents=agents)
+    ended = run("up", "-f", str(path))
+    told = "agent 'a' could not be made: No module named 'absent'"
+    assert_one_sentence(ended, 1, told, out=f"starting test ({path})\n")
 
 
 def test_check_is_one_line_a_point_and_fails_if_one_does(run, write_file):

@@ -11,12 +11,15 @@ import pytest
 
 from agents.coordinator import INFERENCE, TRAINING
 from agents.registered import RegisteredAgent
-from behaviours.outcomes import Answer, Fail
-from behaviours.participating import Participation, bids, on
+from behaviours.handlers import bids, on
+from behaviours.outcomes import Answer, Fail, Refuse
+from behaviours.participating import Participation
+from ontology.acl import AclMessage
+from ontology.codecs import FORMATS
 from ontology.management import ServiceDescription
 from ontology.models import DeviceDescription, ModelVersion, ResourceDescription
 from ontology.tasks import Bid, Predict, Predictions, Progress, Train, Trained
-from society import arguments, client, commands
+from society import arguments, client, commands, events
 from society.config import SocietyFile, load
 from society.errors import NotRunningError, SocietyError
 from society.tables import Table
@@ -56,6 +59,8 @@ class Pretender(RegisteredAgent):
     @on(Predict)
     async def predict(self, action: Predict, _task: Participation) -> Answer:
         sums = [sum(row) for row in action.rows]
+        if action.model == "picky":
+            return Refuse("unsupported-value", f"the model needs the column 'y'; it has {action.columns[0]}")
         if action.model == "numbers":
             return Predictions(model="numbers:1", values=tuple(sums))
         return Predictions(model="m:1", values=tuple(map(str, sums)), confidence=(0.5,) * len(sums))
@@ -80,6 +85,7 @@ async def test_a_training_is_told_as_it_goes(society, told):
     assert told.names == ["asked", "called", "proposed", "awarded", "trained"]
     assert told.events[0][1] == {"receiver": "coordinator@localhost"}
     assert told.events[-1][1]["label"] == "m:1"
+    assert told.events[-1][1]["stopped_early"]
     json.dumps(told.events)
 
 
@@ -123,6 +129,12 @@ async def test_classes_are_compared_and_numbers_are_shown(society, told):
     assert "right" not in told.events[-1][1]
 
 
+async def test_columns_go_by_name_and_what_is_missed_is_told_with_its_fault(society, told):
+    table = Table(rows=((1.0,),), actual=(), columns=("x",), left_out={"y": "r.csv:2: 'b'", "z": "no"})
+    with pytest.raises(SocietyError, match=r"^the model needs the column 'y'; it has x; r.csv:2: 'b'$"):
+        await commands.predict(society, "learner", "picky", table, told)
+
+
 async def test_an_unknown_model_is_one_sentence(society, told):
     with pytest.raises(SocietyError, match="no learner has a model 'other'; there are: m"):
         await commands.predict(society, None, "other", Table(rows=((1.0,),), actual=()), told)
@@ -140,6 +152,7 @@ async def test_the_directory_is_listed(society, told):
 
 async def test_without_a_coordinator_a_client_says_so(write_file, start, told, monkeypatch):
     monkeypatch.setattr(client, "FIND_WITHIN", 0.5)
+    monkeypatch.setattr(events, "TELL_AFTER", 0.0)
     file = load(write_file())
     (file.path.parent / "data.csv").touch()
     await start(file, "xmpp-server", "directory")
@@ -147,19 +160,34 @@ async def test_without_a_coordinator_a_client_says_so(write_file, start, told, m
         NotRunningError, match="no coordinator stands in the directory; see that the agents run"
     ):
         await commands.train(file, None, task(file), None, told)
+    assert told.events[-1] == ("looking", {"service": "coordination", "seconds": 0.5})
 
 
 async def send(file: SocietyFile, told: Told, to: str, act: str, content: str, **more: object) -> int:
     wait = float(str(more.pop("wait", 5.0)))
-    is_json = bool(more.pop("is_json", False))
+    form = more.pop("form", None)
     message = arguments.message(file, to.split(","), act, content, more)
     told.events.clear()
-    return await commands.send(file, message, wait, told, is_json=is_json)
+    return await commands.send(file, message, wait, told, form)
 
 
 async def test_replies_come_until_the_last_word(society, told):
     assert await send(society, told, "directory", "request", '{"search":{}}', protocol="fipa-request") == 0
     assert [fields["reply"].performative for _name, fields in told.events] == ["inform"]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+async def test_replies_are_told_as_whole_messages_in_the_form_that_was_asked_for(society, told, form):
+    content = '{"search":{}}'
+    assert await send(society, told, "directory", "request", content, protocol="fipa-request", form=form) == 0
+    (reply,) = (FORMATS[form].read(text, None) for text, _fields in told.events)
+    assert (reply.performative, reply.protocol) == ("inform", "fipa-request")
+    assert reply.sender.name == "directory@localhost"
+
+
+async def test_a_message_to_nobody_is_not_sent(society, told):
+    with pytest.raises(SocietyError, match="the message names no receiver"):
+        await commands.send(society, AclMessage(performative="inform"), 1.0, told)
 
 
 async def test_every_receiver_may_answer(society, told):

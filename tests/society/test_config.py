@@ -79,6 +79,16 @@ def test_addresses_of_the_environment_stand_above_the_file(tmp_path):
     assert len(ADDRESS_VARIABLES) == 4
 
 
+def test_a_variable_that_there_is_not_is_refused(tmp_path):
+    told = (
+        "^LOCUTION_XMP_PORT: there is no such environment variable; there are LOCUTION_XMPP_HOST, "
+        "LOCUTION_XMPP_PORT, LOCUTION_DASHBOARD_HOST, LOCUTION_DASHBOARD_PORT, LOCUTION_PASSWORD_<NAME>$"
+    )
+    with pytest.raises(SocietyFileError, match=told):
+        read(tmp_path, MINIMAL, LOCUTION_XMP_PORT="1")
+    read(tmp_path, MINIMAL, LOCUTION_PASSWORD_ONE="x", LOCUTION_REQUIRE_ALL="1", PATH="x")
+
+
 def test_a_wrong_variable_is_named(tmp_path):
     with pytest.raises(SocietyFileError, match=r"^LOCUTION_XMPP_PORT: should be a valid integer, not \"x\""):
         read(tmp_path, MINIMAL, LOCUTION_XMPP_PORT="x")

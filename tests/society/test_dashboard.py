@@ -151,6 +151,24 @@ async def test_every_page_says_where_one_is(client, path):
     assert "alice@localhost" in text
 
 
+async def test_the_address_alone_leads_to_the_first_page(client):
+    async with client.get("/", allow_redirects=False) as response:
+        assert (response.status, response.headers["Location"]) == (302, "/spade")
+    assert "alice@localhost" in await get(client, "/")
+
+
+async def test_a_first_page_of_ones_own_stays(agent):
+    async def own(_):
+        return aiohttp.web.Response(text="mine")
+
+    agent.web.app.router.add_get("/", own)
+    dashboard = Dashboard(agent, port=0)
+    await dashboard.start()
+    async with aiohttp.ClientSession(dashboard.url.removesuffix("/spade")) as session:
+        assert await get(session, "/") == "mine"
+    await dashboard.stop()
+
+
 async def test_style_comes_from_here_and_loads_nothing(client):
     text = await get(client, "/spade/static/dashboard.css")
     assert "url(" not in text

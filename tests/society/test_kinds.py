@@ -159,4 +159,4 @@ def test_without_torch_a_learner_says_what_to_install(folder):
         f"locution: {folder / 'society.toml'}:5: agent 'a': kind 'learner' cannot be imported: "
         "learning needs torch, which is not installed: pip install 'locution[learning]'\n"
     )
-    assert done.stdout == ""
+    assert done.stdout == f"starting s ({folder / 'society.toml'})\n"

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from agents.base import LocutionAgent
-from society import arguments, client, commands, launcher
+from society import arguments, client, commands, events, launcher
 from society.client import operator, search
 from society.config import SERVER, SocietyFile, load
 from society.errors import NotRunningError, StartError, StateError
@@ -67,10 +67,23 @@ async def test_an_agent_runs_once(file, start):
         RunningSociety(file, [SERVER], Told())
 
 
-async def test_a_server_that_does_not_appear_is_told(file, start, monkeypatch):
+async def test_a_server_that_does_not_appear_is_told(file, start, monkeypatch, told):
     monkeypatch.setattr(launcher, "APPEAR_WITHIN", 0.1)
+    monkeypatch.setattr(events, "TELL_AFTER", 0.0)
     with pytest.raises(StartError, match=r"no XMPP server has appeared at .* locution up --only xmpp-server"):
         await start(file, "coordinator")
+    assert told.events == [("waiting", {"xmpp": f"127.0.0.1:{file.xmpp.port}"})]
+
+
+async def test_an_agent_that_was_stopped_may_run_again_elsewhere(file, start, told):
+    society = await start(file)
+    watching = asyncio.create_task(society.until_over())
+    await society._agents["coordinator"].stop()
+    await told.wait_for("agent-stopped")
+    again = await start(file, "coordinator")
+    assert await names_in_directory(file) == ["coordinator@localhost"]
+    await again.stop()
+    watching.cancel()
 
 
 async def test_a_wrong_password_is_told(file, start, monkeypatch):
@@ -169,12 +182,15 @@ async def test_clients_trust_only_the_societys_own_authority(file, start, author
     await start(file, SERVER)
     own = file.society.state / "certificates" / "ca.pem"
     own.write_bytes(authority.file.read_bytes())
-    with pytest.raises(NotRunningError, match="the server's certificate is not trusted"):
+    hint = "; probably the server of another society runs on that port: stop that one, or choose another"
+    with pytest.raises(NotRunningError, match=f"the server's certificate is not trusted.*{hint}"):
         await names_in_directory(file)
+    with pytest.raises(StartError, match=f"agent 'directory' did not start: .* is not trusted.*{hint}"):
+        await start(file, "directory")
     own.write_bytes(b"")
     with pytest.raises(NotRunningError, match="cannot log in to 'test'"):
         await names_in_directory(file)
     own.unlink()
     message = arguments.message(file, ["directory"], "inform", "x", {})
     with pytest.raises(NotRunningError, match="cannot log in to 'test'"):
-        await commands.send(file, message, 0, Told(), is_json=False)
+        await commands.send(file, message, 0, Told())

@@ -107,6 +107,10 @@ def test_an_agent_runs_in_one_process_only(tmp_path):
     command = [sys.executable, "-c", code, str(found.folder)]
     refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert f"learner-1 runs already, in process {os.getpid()}" in refused.stderr
+    assert found.holder("learner-1") == str(os.getpid())
+    found.claim("learner-2")
+    found.release("learner-1", "learner-3")
+    assert [found.holder(f"learner-{number}") for number in (1, 2, 3)] == [None, str(os.getpid()), None]
     found.release()
     found.release()
     freed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)

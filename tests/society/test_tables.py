@@ -17,14 +17,27 @@ def written(folder: Path, text: str | bytes) -> Path:
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_rows_are_numbers_in_the_files_order(tmp_path, separator):
     path = written(tmp_path, "\ufeffb, a ,c\n1,2,3\n\n4,5e0,-6\n".replace(",", separator))
-    assert read(path) == Table(rows=((1.0, 2.0, 3.0), (4.0, 5.0, -6.0)), actual=())
+    assert read(path) == Table(rows=((1.0, 2.0, 3.0), (4.0, 5.0, -6.0)), actual=(), columns=("b", "a", "c"))
 
 
 def test_columns_can_be_dropped_or_compared(tmp_path):
     path = written(tmp_path, "id,x,y,class\nn-1,1,2, seven\nn-2,3,4,eight\n")
-    assert read(path, drop=["id", "y"], compare="class") == Table(
-        rows=((1.0,), (3.0,)), actual=("seven", "eight")
-    )
+    table = read(path, drop=["id", "y"], compare="class")
+    assert (table.columns, table.rows, table.actual) == (("x",), ((1.0,), (3.0,)), ("seven", "eight"))
+
+
+def test_a_column_to_compare_with_is_sent_as_well(tmp_path):
+    table = read(written(tmp_path, "x,digit\n1,7\n"), compare="digit")
+    assert (table.columns, table.rows, table.actual) == (("x", "digit"), ((1.0, 7.0),), ("7",))
+
+
+@pytest.mark.parametrize("cell", ["b", "nan", ""])
+def test_a_column_that_holds_no_numbers_is_left_out_with_the_reason(tmp_path, cell):
+    path = written(tmp_path, f",x,y\n0,1,2\n1,2,{cell}\n")
+    table = read(path)
+    assert (table.columns, table.rows) == (("x",), ((1.0,), (2.0,)))
+    told = f"{path}:3: column 'y' holds {cell!r}, which is no finite number"
+    assert table.left_out == {"y": told}
 
 
 def test_only_the_first_rows_are_read(tmp_path):
@@ -37,13 +50,12 @@ def test_only_the_first_rows_are_read(tmp_path):
     [
         ("", "it is empty; its first line must name the columns"),
         ("x,y\n", "there is a header and no rows"),
-        ("x,y\n1,2\n1\n", ":3: it has 1 cells, and the header 2"),
+        ("x,y\n1,2\n1\n", ":3: it has 1 cell, and the header 2"),
         (
-            "x,y\n1,b\n",
-            ":2: column 'y' holds 'b', which is no finite number; mend it, or leave the column out",
+            "x,y\na,b\n",
+            ":2: column 'x' holds 'a', which is no finite number; no column of numbers is left to predict",
         ),
-        ("x,y\n1,nan\n", ":2: column 'y' holds 'nan', which is no finite number"),
-        ("x,y\n1,\n", ":2: column 'y' holds '', which is no finite number"),
+        ("x,y,x\n1,2,3\n", ": two columns are named 'x'; rename one"),
         (b"x,y\n\xff,1\n", "this is not UTF-8 text"),
         ('x,y\n1,"2\n', "this is not CSV: unexpected end of data"),
     ],
@@ -62,7 +74,7 @@ def test_an_absent_file_or_column_is_named(tmp_path):
     with pytest.raises(TableError, match="it cannot be read: Is a directory"):
         read(tmp_path)
     path = written(tmp_path, "x,y\n1,2\n")
-    with pytest.raises(TableError, match="there is no column 'z'; it has x, y"):
+    with pytest.raises(TableError, match=r"rows.csv has no column 'z'; it has x, y$"):
         read(path, compare="z")
     with pytest.raises(TableError, match="no column is left to predict from"):
         read(path, drop=["x", "y"])

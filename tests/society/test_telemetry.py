@@ -2,8 +2,22 @@ from __future__ import annotations
 
 import logging
 
-from behaviours.events import ConversationEnded, Disconnected, MessageReceived
-from society.telemetry import REPEATED_AFTER, Telemetry, detail_of, name_of
+import pytest
+
+from behaviours.events import (
+    BehaviourGivenUp,
+    BehaviourRestarted,
+    ConversationEnded,
+    Disconnected,
+    DuplicateDropped,
+    HandlerFailed,
+    MessageNotUnderstood,
+    MessageReceived,
+    MessageUndelivered,
+    OutOfSequence,
+)
+from ontology.errors import Cause
+from society.telemetry import REPEATED_AFTER, Telemetry, detail_of, name_of, sentence_of
 from tests.conftest import ManualClock
 
 ME = "a@localhost"
@@ -26,7 +40,7 @@ def test_a_trouble_is_one_line_in_the_log_and_a_fact_is_not(caplog):
     with caplog.at_level(logging.WARNING, "locution"):
         telemetry(MessageReceived(agent=ME, performative="inform", protocol="", peer="b"))
         telemetry(Disconnected(agent=ME, reason="two\nlines"))
-    assert [each.message for each in caplog.records] == ["a@localhost: disconnected: reason two lines"]
+    assert [each.message for each in caplog.records] == ["a@localhost is disconnected: two lines"]
 
 
 def test_facts_are_logged_for_those_who_want_it(caplog):
@@ -47,11 +61,52 @@ def test_the_same_trouble_is_counted_instead_of_repeated(caplog):
         clock.advance(REPEATED_AFTER)
         telemetry(Disconnected(agent=ME, reason="cut"))
     assert caplog.messages == [
-        "a@localhost: disconnected: reason cut",
-        "a@localhost: disconnected: reason other",
-        "a@localhost: disconnected: reason cut (and 49 times more)",
-        "a@localhost: disconnected: reason cut",
+        "a@localhost is disconnected: cut",
+        "a@localhost is disconnected: other",
+        "a@localhost is disconnected: cut (and 49 times more)",
+        "a@localhost is disconnected: cut",
     ]
+
+
+def test_a_message_out_of_sequence_is_logged_once_though_it_is_answered(caplog):
+    telemetry, text = Telemetry(ManualClock()), "agree opens no conversation here"
+    with caplog.at_level(logging.WARNING, "locution"):
+        for _ in range(2):
+            telemetry(OutOfSequence(agent=ME, performative="agree", peer="b@localhost", text=text))
+            telemetry(
+                MessageNotUnderstood(agent=ME, peer="b@localhost", cause=Cause.UNEXPECTED_ACT, text=text)
+            )
+        telemetry(MessageNotUnderstood(agent=ME, peer="b@localhost", cause="x", text="other"))
+    assert caplog.messages == [
+        f"a@localhost did not expect the agree of b@localhost: {text}",
+        "a@localhost did not understand a message of b@localhost: other",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fact", "told"),
+    [
+        (
+            MessageUndelivered(agent=ME, performative="inform", peer="b", cause="c", text="gone"),
+            "a@localhost could not deliver its inform to b: gone",
+        ),
+        (
+            HandlerFailed(agent=ME, peer="b", text="KeyError: 1"),
+            "a@localhost failed at a message of b: KeyError: 1",
+        ),
+        (
+            BehaviourRestarted(agent=ME, behaviour="X", attempt=2, text="oh"),
+            "a@localhost has restarted its behaviour X (attempt 2): oh",
+        ),
+        (
+            BehaviourGivenUp(agent=ME, behaviour="X", text="oh"),
+            "a@localhost has given up its behaviour X: oh",
+        ),
+        (DuplicateDropped(agent=ME, peer="b"), "a@localhost: duplicate dropped: peer b"),
+    ],
+)
+def test_a_trouble_reads_as_a_sentence(fact, told):
+    assert sentence_of(fact) == told
 
 
 def test_troubles_without_end_do_not_fill_the_memory(caplog):

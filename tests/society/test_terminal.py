@@ -35,9 +35,23 @@ def piped(*events: tuple[str, dict[str, Any]]) -> str:
 
 def test_readiness_names_every_agent_and_its_dashboard():
     assert piped(("ready", READY)) == (
-        "  a          learner  http://127.0.0.1:1/spade\n"
+        "  a          learner   http://127.0.0.1:1/spade\n"
         "  long-name  own:Kind  no dashboard\n"
         "ready: digits, 2 agents, XMPP server 127.0.0.1:5222, 1.3 s; Ctrl-C stops it\n"
+    )
+
+
+def test_a_start_is_told_from_its_beginning_to_its_end():
+    assert piped(
+        ("starting", {"society": "digits", "file": "digits.toml"}),
+        ("waiting", {"xmpp": "127.0.0.1:5222"}),
+        ("stopping", {"because": "SIGINT"}),
+        ("stopped", {}),
+    ) == (
+        "starting digits (digits.toml)\n"
+        "waiting for the XMPP server at 127.0.0.1:5222\n"
+        "stopping (SIGINT); the same again ends it at once\n"
+        "stopped\n"
     )
 
 
@@ -50,23 +64,30 @@ def test_an_agent_that_stopped_by_itself_says_why():
 
 def test_a_training_is_told_step_by_step():
     told = piped(
+        ("looking", {"service": "coordination", "seconds": 10.0}),
         ("asked", {"receiver": "c@localhost"}),
         ("called", {"learners": ["a@localhost", "b@localhost"], "attempt": 1}),
         ("proposed", {"learner": "a@localhost", "bid": BID, "declined": None}),
         ("proposed", {"learner": "b@localhost", "bid": {**BID, "waiting": 2}, "declined": None}),
-        ("proposed", {"learner": "d@localhost", "bid": None, "declined": "too [busy]"}),
+        ("proposed", {"learner": "d@localhost", "bid": None, "declined": "too [busy]", "silent": None}),
+        (
+            "proposed",
+            {"learner": "e@localhost", "bid": None, "declined": None, "silent": "e@localhost did not answer"},
+        ),
         ("awarded", {"learner": "a@localhost", "attempt": 1}),
         ("award-lost", {"learner": "a@localhost", "text": "a@localhost has left"}),
         ("called", {"learners": [], "attempt": 2}),
     )
     assert told == (
+        "looking   for coordination in the directory, for 10 s\n"
         "asked     c@localhost\n"
         "called    a@localhost, b@localhost\n"
         "proposed  a@localhost: 1.2 s (cpu, 1,234 rows/s)\n"
         "proposed  b@localhost: 1.2 s (cpu, 1,234 rows/s, 2 before it)\n"
         "declined  d@localhost: too [busy]\n"
+        "silent    e@localhost did not answer\n"
         "awarded   a@localhost\n"
-        "lost      a@localhost: a@localhost has left\n"
+        "lost      a@localhost has left\n"
         "called    nobody (attempt 2)\n"
     )
 
@@ -110,6 +131,10 @@ def test_the_result_begins_with_the_held_out_score():
         "trained   digits:1 by a@localhost in 1.5 s, 40 epochs\n"
         "held-out accuracy 0.9722\nheld-out log_loss 0.1000\nheld-out macro_f1 0.9000\n"
     )
+    early = {**TRAINED, "epochs": 1, "stopped_early": True}
+    assert piped(("trained", early)).startswith(
+        "trained   digits:1 by a@localhost in 1.5 s, 1 epoch, stopped early\n"
+    )
     regression = {**TRAINED, "model": {"kind": "regression", "metrics": {"mae": 1, "r2": 0.5, "rmse": 2}}}
     assert piped(("trained", regression)).splitlines()[1:] == [
         "held-out r2 0.5000", "held-out mae 1.0000", "held-out rmse 2.0000",
@@ -134,16 +159,21 @@ def test_predictions_are_summed_up():
     fields = {"model": "digits:1", "rows": 10, "seconds": 0.1234}
     assert piped(("predicted", fields)) == "digits:1: 10 rows, 0.12 s\n"
     assert piped(("predicted", {**fields, "right": 9})) == "digits:1: 10 rows, 9 right, 0.12 s\n"
+    assert piped(("predicted", {**fields, "rows": 1})) == "digits:1: 1 row, 0.12 s\n"
 
 
-def test_an_agent_of_the_directory_has_services_lease_and_dashboard():
+def test_an_agent_of_the_directory_is_one_line_of_services_lease_and_dashboard():
     services = [
         {"type": "training", "name": "training"},
         {"type": "inference", "name": "digits"},
         {"type": "inference", "name": "digits"},
     ]
     fields = {"name": "a@localhost", "services": services, "lease_left": 59.6, "dashboard": "http://x"}
-    assert piped(("agent", fields)) == "a@localhost  inference digits, training  lease 60 s\n    http://x\n"
+    assert piped(("agent", fields)) == "a@localhost  training; models: digits  lease 60 s  http://x\n"
+    many = [{"type": "inference", "name": f"m{number:02}"} for number in range(12)]
+    assert piped(("agent", {**fields, "services": many, "lease_left": None, "dashboard": None})) == (
+        "a@localhost  models: m00, m01, m02, m03, m04, m05, m06, m07, m08, m09 and 2 more\n"
+    )
     assert piped(("agent", {**fields, "services": [], "lease_left": None, "dashboard": None})) == (
         "a@localhost  no services\n"
     )
@@ -173,7 +203,7 @@ def test_a_check_is_a_line():
 
 
 def test_what_has_no_form_for_people_is_left_out():
-    assert piped(("stopped", {}), ("refused", {"cause": "x", "text": "y"})) == ""
+    assert piped(("cancelled", {}), ("refused", {"cause": "x", "text": "y"})) == ""
 
 
 def test_long_lines_stay_whole():

@@ -1,0 +1,133 @@
+"""What an agent can do: methods marked with the term they are for.
+
+::
+
+    @on(Train)                    request, and an accepted proposal: carry the action out
+    @bids(Train)                  cfp: answer with a proposal, or Refuse
+    @answers(Temperatures)        query-ref: answer with what fits
+    @confirms(IsFree)             query-if: answer True or False
+    @holds(IsFree)                request-when: return once it has become true
+    @considers(Move)              propose: answer Done() to accept, or Refuse to reject
+    @publishes(Temperatures)      subscribe: yield a term for each notification
+    @values(Lot)                  auctions: what a unit is worth to us now, or None to leave
+    @brokers(Proxy)               proxy: find targets
+    @hears(Progress)              inform outside any protocol: take note
+
+Every handler is ``async def name(self, term, task)``, a publisher is an async generator, and a listener is
+``def name(self, term, sender)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
+
+from ontology.aid import AgentIdentifier
+from ontology.content import AgentAction, Term
+
+Handler = Callable[[Any, Any], Awaitable[Any]]
+"""Takes the term and the `Participation`."""
+
+Publisher = Callable[[Any, Any], AsyncIterator[Term]]
+
+Listener = Callable[[Any, AgentIdentifier], None]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_MARK = "_locution_handles"
+
+
+def on(action: type[AgentAction]) -> Callable[[_F], _F]:
+    """Mark the method that carries out an action, on request or on award."""
+    return _mark("on", action)
+
+
+def bids(action: type[AgentAction]) -> Callable[[_F], _F]:
+    """Mark the method that answers a call for proposals for an action: with a proposal, or `Refuse`."""
+    return _mark("bids", action)
+
+
+def answers(query: type[Term]) -> Callable[[_F], _F]:
+    """Mark the method that answers a query-ref: with what fits, or `Refuse`."""
+    return _mark("answers", query)
+
+
+def confirms(proposition: type[Term]) -> Callable[[_F], _F]:
+    """Mark the method that answers a query-if: with True, False or `Refuse`."""
+    return _mark("confirms", proposition)
+
+
+def holds(condition: type[Term]) -> Callable[[_F], _F]:
+    """Mark the coroutine that returns once a condition has become true, for request-when."""
+    return _mark("holds", condition)
+
+
+def considers(action: type[AgentAction]) -> Callable[[_F], _F]:
+    """Mark the method that decides on what somebody proposes to do: `Done` accepts, `Refuse` rejects."""
+    return _mark("considers", action)
+
+
+def publishes(query: type[Term]) -> Callable[[_F], _F]:
+    """Mark the async generator that yields a subscriber's notifications, until it is cancelled."""
+    return _mark("publishes", query)
+
+
+def values(lot: type[Term]) -> Callable[[_F], _F]:
+    """Mark the method that says what a unit of a lot is worth, round by round; None leaves the auction."""
+    return _mark("values", lot)
+
+
+def brokers(action: type[AgentAction]) -> Callable[[_F], _F]:
+    """Mark the method that finds the targets of a proxy: their identifiers, or `Refuse`."""
+    return _mark("brokers", action)
+
+
+def hears(predicate: type[Term]) -> Callable[[_F], _F]:
+    """Mark the method that is told of an inform outside any protocol."""
+    return _mark("hears", predicate)
+
+
+def _mark(kind: str, term: type[Term]) -> Callable[[_F], _F]:
+    def apply(method: _F) -> _F:
+        setattr(method, _MARK, (*getattr(method, _MARK, ()), (kind, term)))
+        return method
+
+    return apply
+
+
+def _none() -> Any:
+    return field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Handlers:
+    """What an agent can do, by term."""
+
+    on: Mapping[type[Term], Handler] = _none()
+    bids: Mapping[type[Term], Handler] = _none()
+    answers: Mapping[type[Term], Handler] = _none()
+    confirms: Mapping[type[Term], Handler] = _none()
+    holds: Mapping[type[Term], Handler] = _none()
+    considers: Mapping[type[Term], Handler] = _none()
+    publishes: Mapping[type[Term], Publisher] = _none()
+    values: Mapping[type[Term], Handler] = _none()
+    brokers: Mapping[type[Term], Handler] = _none()
+    hears: Mapping[type[Term], Listener] = _none()
+
+    @classmethod
+    def of(cls, agent: object) -> Handlers:
+        """Collect the marked methods of an object, those of its base classes included.
+
+        Raises:
+            TypeError: two methods are marked for the same thing.
+        """
+        found: dict[str, dict[type[Term], Any]] = {each.name: {} for each in fields(cls)}
+        for name in dir(type(agent)):
+            for kind, term in getattr(getattr(type(agent), name, None), _MARK, ()):
+                if term in found[kind]:
+                    raise TypeError(
+                        f"{type(agent).__name__}: two methods are marked @{kind}({term.__name__})"
+                    )
+                found[kind][term] = getattr(agent, name)
+        return cls(**found)

@@ -1,0 +1,82 @@
+"""Which handler an opening act needs, and who serves it: the participant's side of every protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from behaviours.answering import serve_proposal, serve_query_if, serve_query_ref, serve_request_when
+from behaviours.auctioning import serve_auction
+from behaviours.brokering import serve_proxy
+from behaviours.handlers import Handlers
+from behaviours.participating import Job, serve_call, serve_request
+from behaviours.publishing import serve_subscription
+from behaviours.understanding import unnest
+from ontology.acl import Performative
+from ontology.content import AgentAction, Ontology, Term
+from ontology.interaction import AuctionStarted, When
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """How one opening act is served."""
+
+    kinds: tuple[str, ...]
+    """The fields of `Handlers` that must have the term; the first names what the agent can do."""
+    serve: Callable[[Job], Awaitable[None]]
+
+
+SERVICES: Mapping[Performative, Service] = {
+    Performative.REQUEST: Service(kinds=("on",), serve=serve_request),
+    Performative.CFP: Service(kinds=("bids", "on"), serve=serve_call),
+    Performative.QUERY_REF: Service(kinds=("answers",), serve=serve_query_ref),
+    Performative.QUERY_IF: Service(kinds=("confirms",), serve=serve_query_if),
+    Performative.REQUEST_WHEN: Service(kinds=("on",), serve=serve_request_when),
+    Performative.PROPOSE: Service(kinds=("considers",), serve=serve_proposal),
+    Performative.SUBSCRIBE: Service(kinds=("publishes",), serve=serve_subscription),
+    Performative.INFORM: Service(kinds=("values",), serve=serve_auction),
+    Performative.PROXY: Service(kinds=("brokers",), serve=serve_proxy),
+}
+"""Every act that opens a protocol. An inform does where the protocol is an auction."""
+
+
+async def serve(job: Job) -> None:
+    """Carry one conversation from its first message to its end. Never raises for what a handler does."""
+    await SERVICES[job.opening.performative].serve(job)
+
+
+def is_capable(act: Performative, term: Term, handlers: Handlers, ontologies: Sequence[Ontology]) -> bool:
+    """Whether the agent has the handlers that an opening act about a term needs.
+
+    Raises:
+        ContentError: a nested term cannot be read.
+    """
+    if isinstance(term, When):
+        action, _of = unnest(term.action, ontologies)
+        condition, _of = unnest(term.condition, ontologies)
+        return type(action) in handlers.on and type(condition) in handlers.holds
+    if isinstance(term, AuctionStarted):
+        term, _of = unnest(term.lot, ontologies)
+    return all(type(term) in getattr(handlers, kind) for kind in SERVICES[act].kinds)
+
+
+_DOES = {
+    "on": "does",
+    "bids": "takes calls for",
+    "answers": "answers",
+    "confirms": "can tell of",
+    "considers": "decides on",
+    "publishes": "publishes",
+    "values": "bids for",
+    "brokers": "brokers",
+}
+
+
+def incapable(name: str, act: Performative, term: Term, handlers: Handlers) -> str:
+    """Say that an agent does not do something, and what it does."""
+    kind = SERVICES[act].kinds[0]
+    can = ", ".join(sorted(each.tag for each in getattr(handlers, kind))) or "nothing"
+    what = "an action" if isinstance(term, AgentAction) else "a statement, not an action"
+    if kind not in {"on", "bids"}:
+        return f"{name} does not serve a {act.value} about {term.tag}; it {_DOES[kind]} {can}"
+    return f"{term.tag} is {what} that {name} does not do; it {_DOES[kind]} {can}"
