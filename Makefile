@@ -28,7 +28,7 @@ types: $(VENV)/.test
 lock: ## renew constraints.txt from the newest versions that pyproject.toml admits
 	rm -rf $(VENV)-lock
 	$(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install --quiet --editable '.[learning,parquet,interop,dev]' 'torch==2.13.0'
+	$(VENV)-lock/bin/python -m pip install --quiet --editable '.[learning,parquet,interop,owl,dev]' 'torch==2.13.0'
 	@{ sed -n '/^#/p' constraints.txt; $(VENV)-lock/bin/python -m pip freeze --exclude-editable \
 		| sed 's/+cpu$$//'; } > constraints.new && mv constraints.new constraints.txt
 	rm -rf $(VENV)-lock
@@ -51,5 +51,5 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.test: $(BIN)/python pyproject.toml constraints.txt
 	@echo "Installing what the tests need (a few minutes the first time)"
-	@$(PIP) install --quiet --constraint constraints.txt --editable '.[learning,parquet,interop,dev]'
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[learning,parquet,interop,owl,dev]'
 	@touch $@ $(VENV)/.demo

@@ -6,7 +6,7 @@ A fact's fields are plain values, so that any sink can print or count them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 
@@ -119,6 +119,9 @@ class HandlerFailed(Fact):
 
     peer: str
     text: str
+    where: str = ""
+    """File, line and function in which it was raised, for whoever mends it; the peer is not told."""
+    traceback: str = field(default="", compare=False)
     is_trouble: ClassVar[bool] = True
 
 

@@ -8,9 +8,11 @@ Whatever a handler does not finish quickly is agreed to first, as FIPA00026 asks
 from __future__ import annotations
 
 import asyncio
+import traceback
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from behaviours.conversing import Heard, Room, Seat, after
@@ -296,6 +298,29 @@ async def _guarded(
 def broken(room: Room, seat: Seat, about: Term | Refuse | Fail, error: BaseException) -> Fail:
     """Note that a handler broke; the answer that says so."""
     text = legible(f"{type(error).__name__}: {error}")
-    room.emit(HandlerFailed(agent=room.me.name, peer=seat.peer.name, text=text))
+    room.emit(
+        HandlerFailed(
+            agent=room.me.name,
+            peer=seat.peer.name,
+            text=text,
+            where=_place(error),
+            traceback="".join(traceback.format_exception(error)),
+        )
+    )
     what = about.tag if isinstance(about, Term) else "the answer"
     return Fail(Cause.INTERNAL_ERROR, f"{room.me.local_name} could not finish {what}: {text}"[:1000])
+
+
+def _place(error: BaseException) -> str:
+    """Where an exception was raised: the last line of the user's own code, or of any."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return ""
+    own = [frame for frame in frames if not _is_ours(frame.filename)]
+    frame = own[-1] if own else frames[-1]
+    return f"{Path(frame.filename).name}, line {frame.lineno}, in {frame.name}"
+
+
+def _is_ours(filename: str) -> bool:
+    path = Path(filename)
+    return path.parent == Path(__file__).parent or "site-packages" in path.parts

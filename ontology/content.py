@@ -7,8 +7,8 @@ Content is one JSON object with one key, the tag of a term, as SL would write ``
 The term's class says what may stand in it. Content that does not fit raises `ContentError`, which
 names the act that answers it, so that it never reaches an agent's handler.
 
-Types are strict in content, as in JSON Schema: ``"5"`` is no number and ``1`` no boolean, while a whole number
-may stand where a number may. Terms that are made in Python are converted as pydantic does.
+Types are strict in content, as in JSON Schema: ``"5"`` is no number and ``1`` no boolean, while a whole
+number may stand where a number may. Terms that are made in Python are converted as pydantic does.
 """
 
 from __future__ import annotations

@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
+from itertools import pairwise
 from typing import Any
 from urllib.parse import quote
 
-from pydantic import BaseModel
+from pydantic import BaseModel, PydanticUserError
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from ontology.content import Ontology
@@ -26,9 +27,15 @@ def json_schema(ontology: Ontology) -> dict[str, Any]:
 
     Content is an object with one key, a term's tag. ``$defs`` holds each term by its tag, and what terms
     are made of besides, by class name.
+
+    Raises:
+        ValueError: a field of a term has a type that JSON Schema has no word for.
     """
     terms = sorted(ontology.by_tag.items())
-    found, schema = models_json_schema([(term, _MODE) for _tag, term in terms])
+    try:
+        found, schema = models_json_schema([(term, _MODE) for _tag, term in terms])
+    except PydanticUserError as error:
+        raise ValueError(error.message) from error
     renamed = {found[term, _MODE]["$ref"]: f"#/$defs/{tag}" for tag, term in terms}
     definitions = {
         _last(renamed.get(f"#/$defs/{name}", name)): _renamed(definition, renamed)
@@ -77,7 +84,7 @@ def _docstrings(model: type[BaseModel]) -> dict[str, str]:
         return {}
     (body,) = [node.body for node in tree.body if isinstance(node, ast.ClassDef)] or [[]]
     found = {}
-    for field, below in zip(body, body[1:], strict=False):
+    for field, below in pairwise(body):
         match field, below:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
                 found[name] = inspect.cleandoc(text)

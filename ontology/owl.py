@@ -56,7 +56,7 @@ class _Writer:
         self._graph.bind("", self._names)
         self._graph.bind("locution", BASE)
         self._graph.bind("owl", OWL)
-        self._tags = {term: tag for tag, term in ontology.by_tag.items()}
+        self._tags: dict[type[BaseModel], str] = {term: tag for tag, term in ontology.by_tag.items()}
         self._others: dict[type[BaseModel], None] = {}
         """Models that are no terms of this ontology, in the order of their finding."""
 
@@ -149,7 +149,7 @@ class _Writer:
         Collection(self._graph, head, members)
 
     def _name(self, model: type[BaseModel]) -> URIRef:
-        tag = self._tags.get(model)  # type: ignore[call-overload]
+        tag = self._tags.get(model)
         if tag is None:
             self._others[model] = None
         return self._names[tag or model.__name__]

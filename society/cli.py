@@ -238,6 +238,36 @@ def show(source: str, form: str | None, *, as_json: bool) -> int:
     return 0
 
 
+@cli.group("ontology", short_help="List ontologies, or write one for other programs.", no_args_is_help=False)
+def ontology_group() -> None:
+    """List ontologies, or write one for other programs."""
+
+
+@ontology_group.command("list", short_help="List the built-in ontologies.")
+@json_option
+def ontology_list(*, as_json: bool) -> int:
+    """List the built-in ontologies and their terms."""
+    from society.ontologies import listed
+
+    for label, terms in listed():
+        if as_json:
+            tell_as_json("ontology", label=label, terms=terms)
+        else:
+            _write_line(f"{label}: {', '.join(terms)}")
+    return 0
+
+
+@ontology_group.command("export", short_help="Write an ontology as JSON Schema or OWL.")
+@click.argument("name")
+@click.option("--format", "form", type=click.Choice(["json-schema", "owl"]), default="json-schema")
+def ontology_export(name: str, form: str) -> int:
+    """Write the ontology NAME, or one of your own as package.module:VARIABLE; OWL is written in Turtle."""
+    from society.ontologies import export, find
+
+    _write_line(export(find(name), form))
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and end the process with its exit code; every error is one sentence on stderr."""
     try:

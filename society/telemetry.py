@@ -67,6 +67,8 @@ class Telemetry:
             return
         more = f" (and {count} times more)" if count else ""
         _log.warning("%s%s", sentence_of(fact), more)
+        if isinstance(fact, HandlerFailed) and fact.traceback:
+            _log.debug("%s", fact.traceback)
         self._told[fact] = (now, 0)
         if len(self._told) > REMEMBERED:
             del self._told[next(iter(self._told))]
@@ -101,8 +103,8 @@ def sentence_of(fact: Fact) -> str:
             told = f"{agent} did not expect the {act} of {peer}: {text}"
         case MessageNotUnderstood(agent=agent, peer=peer, text=text):
             told = f"{agent} did not understand a message of {peer}: {text}"
-        case HandlerFailed(agent=agent, peer=peer, text=text):
-            told = f"{agent} failed at a message of {peer}: {text}"
+        case HandlerFailed(agent=agent, peer=peer, text=text, where=where):
+            told = f"{agent} failed at a message of {peer}: {text}" + (f" ({where})" if where else "")
         case BehaviourRestarted(agent=agent, behaviour=behaviour, attempt=attempt, text=text):
             told = f"{agent} has restarted its behaviour {behaviour} (attempt {attempt}): {text}"
         case BehaviourGivenUp(agent=agent, behaviour=behaviour, text=text):
@@ -124,7 +126,7 @@ def detail_of(fact: Fact) -> str:
     told = []
     for field in fields(fact):
         value = getattr(fact, field.name)
-        if field.name != "agent" and value != "":
+        if field.name not in {"agent", "traceback"} and value != "":
             shown = f"{value:.3g}" if isinstance(value, float) else str(value)
             told.append(f"{field.name.replace('_', ' ')} {shown}")
     # What a peer wrote may stand in a fact; a log line stays one line.

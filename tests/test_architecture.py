@@ -39,6 +39,7 @@ class Allowed:
 
 ALLOWED: Mapping[str, Allowed] = {
     "pydantic": Allowed(where=("ontology/*", "society/config.py")),
+    "rdflib": Allowed(where=("ontology/owl.py",), files=1),
     "redis": Allowed(where=("resilience/*",), files=1),
     "consul": Allowed(where=("resilience/*",), files=1),
     "pybreaker": Allowed(where=("resilience/*",), files=1),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -295,6 +296,15 @@ async def cancel_midway(world: World, manner: str) -> tuple[Adder, Asker, asynci
     with pytest.raises(asyncio.CancelledError):
         await asking
     return adder, asker, asking
+
+
+async def test_the_operator_is_told_where_a_handler_raised_and_the_peer_is_not(world: World) -> None:
+    adder, asker = await world.start(Adder, "adder"), await world.start(Asker, "asker")
+    outcome = await asker.request(adder.me, Add(manner="raising"))
+    failed = world.of(HandlerFailed, agent=ADDER)[0]
+    assert re.fullmatch(r"samples\.py, line \d+, in add", failed.where)
+    assert failed.traceback.rstrip().endswith("KeyError: 'bead'")
+    assert "samples.py" not in why(outcome)[1]
 
 
 async def test_whoever_works_too_long_is_told_to_stop(world: World) -> None:

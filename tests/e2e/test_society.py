@@ -102,6 +102,22 @@ def test_any_message_can_be_sent_and_its_replies_are_read(society):
     assert "found" in json.loads(reply["content"])
 
 
+def test_a_whole_message_of_another_platform_is_sent_and_its_reply_shown_in_that_form(society):
+    (society.folder / "search.acl").write_text(
+        "(REQUEST :sender ( agent-identifier :name ping@jade )\n"
+        " :receiver (set ( agent-identifier :name directory@localhost ) )\n"
+        ' :content  "{\\"search\\": {}}" :protocol fipa-request :conversation-id C7 )'
+    )
+    code, send = society.run("send", "--message", "search.acl", "--format", "string")
+    assert code == 0, send.told()
+    assert send.lines[-1].startswith("(inform :sender (agent-identifier :name directory@localhost ")
+    assert ":conversation-id C7" in send.lines[-1]
+    (society.folder / "reply.acl").write_text(send.lines[-1])
+    code, show = society.run("show", "reply.acl", "--json")
+    assert code == 0, show.told()
+    assert "found" in json.loads(json.loads(show.lines[-1])["content"])
+
+
 def test_a_reply_is_shown_as_a_block(society):
     code, send = society.run(
         "send", "directory@localhost", "REQUEST", '{"search": {}}', "--conversation-id", "c7"

@@ -1,0 +1,48 @@
+"""A table drawn: Mermaid's ``stateDiagram-v2``, which GitHub and many editors show as a picture.
+
+Every arrow says who speaks and what: ``I: cfp`` is the initiator's, ``P: propose`` the participant's,
+``T: any reply`` a target's. What happens without a word stands in brackets: ``[deadline]``, ``[all-ended]``.
+Cancel and not-understood are the same in every protocol, and stand in one note.
+"""
+
+from __future__ import annotations
+
+from protocols.table import ANY, Protocol, Role
+
+LETTERS = {Role.INITIATOR: "I", Role.PARTICIPANT: "P", Role.TARGET: "T"}
+"""How the roles are called in a drawing: the specifications' letters."""
+
+DEADLINE = "deadline"
+
+NOTE = (
+    "At every state but the first and the last ones:",
+    "I: cancel, answered by P: inform (done) or failure",
+    "not-understood by whoever was spoken to ends it",
+    "[deadline] where none is drawn: EXPIRED",
+)
+"""What holds in every protocol and stands in no table; see `protocols.machine`."""
+
+
+def steps(protocol: Protocol) -> dict[tuple[str, str], list[str]]:
+    """The arrows of a drawing: from a state to a state, and all that leads there, in the table's order."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for (state, role, act), following in protocol.transitions.items():
+        told = "any reply" if act == ANY else act
+        found.setdefault((state, following), []).append(f"{LETTERS[role]}: {told}")
+    for (state, event), following in protocol.events.items():
+        found.setdefault((state, following), []).append(f"[{event}]")
+    for state, following in protocol.deadlines.items():
+        found.setdefault((state, following), []).append(f"[{DEADLINE}]")
+    return found
+
+
+def draw(protocol: Protocol) -> str:
+    """Draw a table; the text ends without a line feed."""
+    lines = ["stateDiagram-v2", f"    [*] --> {protocol.start}"]
+    arrows = steps(protocol)
+    lines += [f"    {state} --> {following} : {', '.join(told)}" for (state, following), told in arrows.items()]
+    lines += [f"    {state} --> [*]" for state in sorted(protocol.terminal)]
+    lines.append(f"    note left of {protocol.start}")
+    lines += [f"        {line}" for line in NOTE]
+    lines.append("    end note")
+    return "\n".join(lines)
