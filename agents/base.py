@@ -37,6 +37,9 @@ from resilience.election import Lock
 from resilience.memory import MemoryDeadLetters, MemoryLock, MemoryRecords
 from resilience.records import Records
 
+TRACED = 2000
+"""Characters of a content that the dashboard shows; SPADE keeps a thousand messages of each agent."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
@@ -243,7 +246,7 @@ class LocutionAgent(Speaker, Agent):
         shown = Message(
             to=peer.jid if is_ours else self.me.name,
             sender=self.me.name if is_ours else peer.jid,
-            body=message.content or "",
+            body=(message.content or "")[:TRACED],
             thread=message.conversation_id,
             metadata={"performative": message.performative.value, "protocol": message.protocol or ""},
         )

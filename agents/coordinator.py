@@ -21,6 +21,7 @@ from behaviours.participating import Participation
 from ontology.content import AgentAction, Predicate, Term
 from ontology.errors import Cause
 from ontology.management import ServiceDescription
+from ontology.quantities import Factor, Seconds, Times
 from ontology.tasks import (
     Awarded,
     AwardLost,
@@ -79,9 +80,9 @@ class Coordinator(RegisteredAgent):
         *,
         directory: str,
         group: str = "coordinators",
-        bid_within: float = BID_WITHIN,
-        attempts: int = ATTEMPTS,
-        patience: float = PATIENCE,
+        bid_within: Seconds = BID_WITHIN,
+        attempts: Times = ATTEMPTS,
+        patience: Factor = PATIENCE,
     ) -> None:
         super().__init__(jid, password, server, ports, directory=directory)
         self._group, self._bid_within, self._attempts = group, bid_within, attempts

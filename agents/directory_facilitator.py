@@ -1,17 +1,21 @@
 """The yellow pages: who offers what (the DF of FIPA00023 section 4.1), with leases.
 
 Every registration has a lease; whoever does not renew it by a modify in time is forgotten. What is
-registered is kept in the agent's records and is there again after a restart.
+registered is kept in the agent's records and is there again after a restart. Where the records cannot be
+written, the entries in memory hold all the same: a full disk must not make a society forget who is there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from agents.base import LocutionAgent, Ports, Server
+from behaviours.events import RecordNotKept
 from behaviours.handlers import on
 from behaviours.outcomes import Answer, Fail, Refuse
 from behaviours.participating import Participation
+from ontology.acl_xml import escaped
 from ontology.content import Done
 from ontology.errors import Cause
 from ontology.management import (
@@ -26,13 +30,18 @@ from ontology.management import (
     Search,
     matches,
 )
+from ontology.quantities import Seconds
+from resilience.records import RecordsError
 
 LONGEST_LEASE = 3600.0
 
 COLLECTION = "directory"
 
 ANSWER_BYTES = 900_000
-"""Descriptions beyond it, as JSON, are left out of an answer: no message carries more (`CONTENT_LIMIT`)."""
+"""What of an answer's descriptions goes beyond it, as it is sent, is left out (`CONTENT_LIMIT`)."""
+
+DESCRIPTION_BYTES = 16_000
+"""A description that is longer, as it is sent, is refused: one entry must not crowd the others out."""
 
 
 class DirectoryFacilitator(LocutionAgent):
@@ -55,7 +64,7 @@ class DirectoryFacilitator(LocutionAgent):
         server: Server,
         ports: Ports | None = None,
         *,
-        longest_lease: float = LONGEST_LEASE,
+        longest_lease: Seconds = LONGEST_LEASE,
     ) -> None:
         super().__init__(jid, password, server, ports)
         self._longest_lease = longest_lease
@@ -90,8 +99,8 @@ class DirectoryFacilitator(LocutionAgent):
         name = action.name.name
         if name not in self._live():
             return Fail(Cause.NOT_REGISTERED, f"{name} is not registered, or its lease has run out", name)
-        self.ports.records.remove(COLLECTION, name)
         del self._entries[name]
+        self._unkeep(name)
         return Done()
 
     @on(Search)
@@ -103,10 +112,13 @@ class DirectoryFacilitator(LocutionAgent):
         for _name, (description, until) in sorted(self._live().items()):
             if not matches(action.template, description):
                 continue
-            left = description.model_copy(update={"lease_time": (until - now).total_seconds()})
-            room -= len(left.model_dump_json(exclude_none=True).encode())
-            if len(found) == most or room < 0:
+            if len(found) == most:
                 break
+            left = description.model_copy(update={"lease_time": (until - now).total_seconds()})
+            size = _size(left)
+            if size > room:
+                continue  # a shorter one may still fit
+            room -= size
             found.append(left)
         return Found(descriptions=tuple(found))
 
@@ -116,22 +128,37 @@ class DirectoryFacilitator(LocutionAgent):
             return Refuse(Cause.MISSING_ARGUMENT, "a description to be registered needs a name", "name")
         if not description.name.is_same_agent(task.initiator):
             return _not_yours(description.name.name, task)
+        size = _size(description)
+        if size > DESCRIPTION_BYTES:
+            text = f"the description takes {size:,} bytes, and {DESCRIPTION_BYTES:,} are kept; shorten it"
+            return Refuse(Cause.UNSUPPORTED_VALUE, text, "description")
         return description.name.name
 
     def _enter(self, name: str, description: DfAgentDescription) -> Registered:
         lease = min(description.lease_time or self._longest_lease, self._longest_lease)
         until = self.ports.clock() + timedelta(seconds=lease)
         entry = description.model_copy(update={"lease_time": lease})
-        self.ports.records.put(COLLECTION, name, f"{until.isoformat()} {entry.model_dump_json()}")
         self._entries[name] = (entry, until)
+        record = f"{until.isoformat()} {entry.model_dump_json()}"
+        self._record(name, lambda: self.ports.records.put(COLLECTION, name, record))
         return Registered(lease_time=lease)
+
+    def _unkeep(self, name: str) -> None:
+        """Remove a record. One that cannot be removed comes back by a restart, until its lease runs out."""
+        self._record(name, lambda: self.ports.records.remove(COLLECTION, name))
+
+    def _record(self, name: str, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except (RecordsError, OSError) as error:
+            self.emit(RecordNotKept(agent=self.me.name, key=name, text=str(error)))
 
     def _live(self) -> dict[str, tuple[DfAgentDescription, datetime]]:
         """The entries whose lease has not run out; the others are dropped."""
         now = self.ports.clock()
         for name in [name for name, (_entry, until) in self._entries.items() if until <= now]:
             del self._entries[name]
-            self.ports.records.remove(COLLECTION, name)
+            self._unkeep(name)
         return self._entries
 
     def _load(self) -> None:
@@ -140,7 +167,7 @@ class DirectoryFacilitator(LocutionAgent):
                 self._entries[name] = _read(name, record)
             except ValueError:
                 # Written by another version: its owner registers anew within a third of the lease.
-                self.ports.records.remove(COLLECTION, name)
+                self._unkeep(name)
 
 
 def _read(name: str, record: str) -> tuple[DfAgentDescription, datetime]:
@@ -155,6 +182,11 @@ def _read(name: str, record: str) -> tuple[DfAgentDescription, datetime]:
     if until.tzinfo is None or entry.name is None or entry.name.name != name:
         raise ValueError(f"this is no entry of {name}: {record[:60]!r}")
     return entry, until
+
+
+def _size(description: DfAgentDescription) -> int:
+    """The bytes of a description within a message, where XML writes an ampersand as five."""
+    return len(escaped(description.model_dump_json(exclude_none=True)).encode())
 
 
 def _not_yours(name: str, task: Participation) -> Refuse:

@@ -48,10 +48,22 @@ from learning.training import EpochEnded, check, train
 from ontology.errors import Cause
 from ontology.management import ServiceDescription
 from ontology.models import DeviceDescription, ModelVersion
-from ontology.tasks import Bid, Evaluate, Evaluation, Predict, Predictions, Progress, Train, Trained
+from ontology.quantities import Count
+from ontology.tasks import (
+    FASTEST_BID,
+    LONGEST_BID,
+    Bid,
+    Evaluate,
+    Evaluation,
+    Predict,
+    Predictions,
+    Progress,
+    Train,
+    Trained,
+)
 
 QUEUE = 4
-"""Trainings that may wait for their turn; further calls are refused."""
+"""Trainings that may wait for their turn; further calls and requests are refused."""
 
 PROGRESS_EVERY = 0.1
 """Seconds between two notices of progress, at least."""
@@ -74,7 +86,7 @@ class Learner(RegisteredAgent):
         data: the folder that datasets are read from; nothing outside it is.
         models: the folder that models are kept in; learners on one machine may share it.
         device: where to compute; auto takes CUDA where there is a device.
-        queue: trainings that may wait for their turn.
+        queue: trainings that may wait for their turn; beyond it nothing but what was bid for is taken.
         networks: modules to import, which register networks of the user's own.
 
     Raises:
@@ -93,7 +105,7 @@ class Learner(RegisteredAgent):
         data: Path,
         models: Path,
         device: Literal["auto", "cpu", "cuda"] = "auto",
-        queue: int = QUEUE,
+        queue: Count = QUEUE,
         networks: tuple[str, ...] = (),
     ) -> None:
         super().__init__(jid, password, server, ports, directory=directory)
@@ -131,11 +143,8 @@ class Learner(RegisteredAgent):
     @bids(Train)
     async def bid(self, action: Train, task: Participation) -> Answer:
         """Offer to train: look at the data, measure the speed, add what waits already."""
-        if len(self._pending) > self._queue:
-            count = len(self._pending)
-            are = "training is" if count == 1 else "trainings are"
-            text = f"{count} {are} under way or waiting; ask again later"
-            return Refuse(Cause.OVERLOADED, text)
+        if (overloaded := self._overloaded()) is not None:
+            return overloaded
         try:
             rows, rate, device = await asyncio.to_thread(self._measure, action)
         except LearningError as error:
@@ -143,8 +152,8 @@ class Learner(RegisteredAgent):
         own = estimate_seconds(action, rows, rate)
         self._offered[task] = own
         return Bid(
-            seconds=own + sum(self._pending.values()),
-            rows_per_second=rate,
+            seconds=min(own + sum(self._pending.values()), LONGEST_BID),
+            rows_per_second=min(rate, FASTEST_BID),
             waiting=len(self._pending),
             device=device,
         )
@@ -152,6 +161,9 @@ class Learner(RegisteredAgent):
     @on(Train)
     async def train(self, action: Train, task: Participation) -> Answer:
         """Train, and keep the model."""
+        # Whoever awards what we bid for holds our promise; how many are called is bounded by `bid`.
+        if task not in self._offered and (overloaded := self._overloaded()) is not None:
+            return overloaded
         task.agree()
         self._pending[task] = self._offered.get(task) or self._expected(action)
         try:
@@ -185,6 +197,14 @@ class Learner(RegisteredAgent):
             return Evaluation(model=model.version.label, rows=data.rows, metrics=metrics)
 
         return await _answer(work)
+
+    def _overloaded(self) -> Refuse | None:
+        """Why no further training is taken, if none is."""
+        count = len(self._pending)
+        if count <= self._queue:
+            return None
+        are = "training is" if count == 1 else "trainings are"
+        return Refuse(Cause.OVERLOADED, f"{count} {are} under way or waiting; ask again later")
 
     async def _train(self, action: Train, task: Participation) -> Answer:
         loop, cancelled = asyncio.get_running_loop(), threading.Event()

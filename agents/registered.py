@@ -20,6 +20,7 @@ from ontology.management import (
     Search,
     ServiceDescription,
 )
+from ontology.quantities import Seconds
 from protocols.registry import PROTOCOLS
 from resilience.backoff import delay
 
@@ -53,7 +54,7 @@ class RegisteredAgent(LocutionAgent):
         ports: Ports | None = None,
         *,
         directory: str,
-        lease: float = LEASE,
+        lease: Seconds = LEASE,
     ) -> None:
         super().__init__(jid, password, server, ports)
         self.directory = directory

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from behaviours.outcomes import Answer, Fail, Refuse
-from behaviours.participating import Job, Participation, carry_out, work
+from behaviours.participating import Job, Participation, broken, carry_out, confirm_cancel, decline, work
 from behaviours.understanding import unnest
 from ontology.acl import Performative
-from ontology.content import Done, Term, explain
+from ontology.content import Done, Term
 from ontology.interaction import INTERACTION, Truth, When
 
 
@@ -35,6 +35,7 @@ async def serve_request_when(job: Job) -> None:
     action, ontology = unnest(job.term.action, job.ontologies)
     condition, _of = unnest(job.term.condition, job.ontologies)
     wait, act = job.handlers.holds[type(condition)], job.handlers.on[type(action)]
+    job.seat.watch()  # it may be long until there is something to say that nobody gets
 
     async def wait_and_act(_when: Term, task: Participation) -> Answer:
         task.agree()  # not optional here: it agrees to wait (section 1.1)
@@ -53,9 +54,18 @@ async def serve_proposal(job: Job) -> None:
     decided = await work(job.room, seat, participation, job.handlers.considers[type(job.term)], job.term)
     if decided is None or seat.is_over:
         return
+    if seat.cancel is not None:
+        confirm_cancel(seat, seat.cancel)  # whatever was decided: it is not proposed any more
+        return
+    try:
+        _decide(job, decided)
+    except ValueError as error:
+        _decide(job, broken(job.room, seat, job.term, error))
+
+
+def _decide(job: Job, decided: Answer) -> None:
     if isinstance(decided, Refuse | Fail):
-        content = explain(decided.cause, decided.text, decided.about)
-        seat.say(job.opening.reply(Performative.REJECT_PROPOSAL, content=content))
+        decline(job.room, job.seat, job.opening, Performative.REJECT_PROPOSAL, decided)
         return
     told = job.opening.content if isinstance(decided, Done) else job.ontology.render(decided)
-    seat.say(job.opening.reply(Performative.ACCEPT_PROPOSAL, content=told))
+    job.seat.say(job.opening.reply(Performative.ACCEPT_PROPOSAL, content=told))

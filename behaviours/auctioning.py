@@ -2,7 +2,7 @@
 
 The auctioneer's rules, where FIPA leaves them open: a round ends when every bidder has answered or its time
 is up; the first bid of a round to arrive wins it, so ties go to the quicker; in an English auction whoever
-holds the standing bid is not asked to beat itself.
+holds the standing bid is not asked to beat itself, and if it leaves its price is called once more.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from behaviours.conversing import Heard, Lost, Overdue, Seat, Told, after
-from behaviours.handlers import Handler
-from behaviours.initiating import Hub, opening
-from behaviours.outcomes import Refuse
-from behaviours.participating import Job, Participation, broken
+from behaviours.initiating import Hub, cancel, opening
+from behaviours.outcomes import Fail, Refuse
+from behaviours.participating import Job, Participation, broken, confirm_cancel, decline
 from behaviours.understanding import nest, unnest
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
@@ -73,14 +72,18 @@ class _House:
     """An auction under way."""
 
     hub: Hub
-    lot: Term
+    opening: AclMessage
     bidders: list[_Bidder]
     within: float
     rounds: int = 0
     left: list[str] = field(default_factory=list)
 
-    @property
     def present(self) -> list[_Bidder]:
+        """Those who have not left; whoever has, between two rounds too, is noted."""
+        for bidder in self.bidders:
+            if bidder.seat.is_over and not bidder.has_left:
+                bidder.has_left = True
+                self.left.append(bidder.seat.peer.name)
         return [each for each in self.bidders if not each.has_left]
 
     def tell(
@@ -115,7 +118,8 @@ class _House:
         finally:
             for wait in waits:
                 wait.cancel()
-        return [each for each in found if each is not None]
+        # Some may have bid and left while others were still thinking.
+        return [each for each in found if each is not None and not each[0].seat.is_over]
 
     async def _bid(self, bidder: _Bidder) -> tuple[_Bidder, PriceBid, AclMessage] | None:
         """Wait for a bidder's answer to a call: a bid; None if it is silent or leaves."""
@@ -136,9 +140,12 @@ class _House:
                 case Told():
                     continue
                 case Lost() | Heard():
-                    bidder.has_left = True
-                    self.left.append(bidder.seat.peer.name)
                     return None
+
+    def take_back(self) -> None:
+        """The auctioneer has given up: tell everybody who is still there."""
+        for bidder in self.bidders:
+            cancel(self.hub, bidder.seat, self.opening)
 
 
 def reject(seat: Seat, message: AclMessage, cause: Cause | str, text: str) -> None:
@@ -156,7 +163,13 @@ def _open(
     for peer in bidders:
         if peer.name not in seats:
             seats[peer.name] = hub.open(protocol, message.model_copy(update={"receiver": (peer,)}), peer)
-    return _House(hub=hub, lot=lot, bidders=[_Bidder(seat=seat) for seat in seats.values()], within=within)
+    present = [_Bidder(seat=seat) for seat in seats.values()]
+    return _House(hub=hub, opening=message, bidders=present, within=within)
+
+
+def _exact(price: float) -> float:
+    """A price without what floats leave behind: thrice 0.1 is 0.3, and reaches a reserve of 0.3."""
+    return round(price, 9)
 
 
 async def english_auction(
@@ -183,27 +196,15 @@ async def english_auction(
     if increment <= 0:
         raise ValueError(f"the increment must be above 0, not {increment:g}: the price would never rise")
     house = _open(hub, ENGLISH_AUCTION, bidders, lot, 1, round_within)
-    price, standing, highest = start, None, None
-    while True:
-        asked = [each for each in house.present if each is not standing]
-        bids = await house.round(price, 1, standing.seat.peer.name if standing else None, asked)
-        valid = [(bidder, message) for bidder, bid, message in bids if bid.price >= price]
-        for bidder, bid, message in bids:
-            if bid.price < price:
-                reject(bidder.seat, message, Cause.UNSUPPORTED_VALUE, f"the price is {price:g}")
-        if not valid:
-            break
-        (winner, message), others = valid[0], valid[1:]
-        content = INTERACTION.render(PriceBid(price=price))
-        winner.seat.say(message.reply(Performative.ACCEPT_PROPOSAL, content=content))
-        for bidder, late in others:
-            reject(bidder.seat, late, Cause.NOT_CHOSEN, "another bid of this round came first")
-        standing, highest = winner, price
-        price += increment
+    try:
+        standing, highest = await _rise(house, start, increment)
+    except BaseException:
+        house.take_back()
+        raise
     is_sold = standing is not None and highest is not None and highest >= reserve
     name = standing.seat.peer.name if standing is not None and is_sold else None
     ended = AuctionEnded(sold=int(is_sold), price=highest, winner=name)
-    for bidder in house.present:
+    for bidder in house.present():
         if bidder.seat.may_say(Performative.INFORM):
             house.tell(bidder, Performative.INFORM, ended, round_within if bidder is standing else None)
     sales: tuple[Sold, ...] = ()
@@ -211,6 +212,31 @@ async def english_auction(
         house.tell(standing, Performative.REQUEST, Sale(lot=nest(lot, hub.ontologies), price=highest))
         sales = (Sold(winner=standing.seat.peer, price=highest),)
     return Auction(sales=sales, highest=highest, rounds=house.rounds, left=tuple(house.left))
+
+
+async def _rise(house: _House, start: float, increment: float) -> tuple[_Bidder | None, float | None]:
+    """Call higher and higher prices; return who bid the last one, if it is still there, and how much."""
+    standing: _Bidder | None = None
+    price, highest = start, None
+    while True:
+        asked = [each for each in house.present() if each is not standing]
+        bids = await house.round(price, 1, standing.seat.peer.name if standing else None, asked)
+        valid = [(bidder, message) for bidder, bid, message in bids if bid.price >= price]
+        for bidder, bid, message in bids:
+            if bid.price < price:
+                reject(bidder.seat, message, Cause.UNSUPPORTED_VALUE, f"the price is {price:g}")
+        if standing is not None and standing.seat.is_over and not valid:
+            standing, price = None, highest if highest is not None else price
+            continue
+        if not valid:
+            return standing, highest
+        (winner, message), others = valid[0], valid[1:]
+        content = INTERACTION.render(PriceBid(price=price))
+        winner.seat.say(message.reply(Performative.ACCEPT_PROPOSAL, content=content))
+        for bidder, late in others:
+            reject(bidder.seat, late, Cause.NOT_CHOSEN, "another bid of this round came first")
+        standing, highest = winner, price
+        price = _exact(price + increment)
 
 
 async def dutch_auction(
@@ -238,12 +264,31 @@ async def dutch_auction(
     """
     if decrement <= 0:
         raise ValueError(f"the decrement must be above 0, not {decrement:g}: the price would never fall")
+    if start < reserve:
+        raise ValueError(
+            f"the start price, {start:g}, is below the reserve, {reserve:g}: nothing could be sold"
+        )
     house = _open(hub, DUTCH_AUCTION, bidders, lot, units, round_within)
-    price, remaining, highest = start, units, None
+    try:
+        sales = await _fall(house, start, decrement, reserve, units)
+    except BaseException:
+        house.take_back()
+        raise
+    highest = max((sale.price for sale in sales), default=None)
+    ended = AuctionEnded(sold=sum(sale.units for sale in sales), price=highest)
+    for bidder in house.present():
+        if bidder.seat.may_say(Performative.INFORM):
+            house.tell(bidder, Performative.INFORM, ended)
+    return Auction(sales=tuple(sales), highest=highest, rounds=house.rounds, left=tuple(house.left))
+
+
+async def _fall(house: _House, start: float, decrement: float, reserve: float, units: int) -> list[Sold]:
+    """Call lower and lower prices until all is sold, or nobody is left."""
+    price, remaining = start, units
     sales: list[Sold] = []
-    while remaining and price >= reserve and house.present:
-        bids = await house.round(price, remaining, None, house.present)
-        for bidder, bid, message in bids:
+    while remaining and price >= reserve and (present := house.present()):
+        before = remaining
+        for bidder, bid, message in await house.round(price, remaining, None, present):
             if bid.price < price:
                 reject(bidder.seat, message, Cause.UNSUPPORTED_VALUE, f"the price is {price:g}")
             elif not remaining:
@@ -251,65 +296,84 @@ async def dutch_auction(
             else:
                 taken = min(bid.units, remaining)
                 remaining -= taken
-                highest = price if highest is None else max(highest, price)
                 sales.append(Sold(winner=bidder.seat.peer, price=price, units=taken))
                 content = INTERACTION.render(PriceBid(price=price, units=taken))
                 bidder.seat.say(message.reply(Performative.ACCEPT_PROPOSAL, content=content))
-        if not bids:
-            price -= decrement
-    ended = AuctionEnded(sold=units - remaining, price=highest)
-    for bidder in house.present:
-        if bidder.seat.may_say(Performative.INFORM):
-            house.tell(bidder, Performative.INFORM, ended)
-    return Auction(sales=tuple(sales), highest=highest, rounds=house.rounds, left=tuple(house.left))
+        if remaining == before:
+            price = _exact(price - decrement)
+    return sales
 
 
 async def serve_auction(job: Job) -> None:
-    """Take part in an auction: bid as long as a unit is worth its price to us."""
+    """Take part in an auction: bid as long as a unit is worth its price to us.
+
+    While the agent thinks about a price the auction goes on, and may leave it behind.
+    """
     seat, task = job.seat, job.participation()
     if not isinstance(job.term, AuctionStarted):
         raise TypeError(f"an auction opens with {AuctionStarted.tag}, not {job.term.tag}")
     lot, _ontology = unnest(job.term.lot, job.ontologies)
-    value = job.handlers.values[type(lot)]
-    while not seat.is_over or seat.has_steps:
-        match await seat.step():
-            case Heard(message) if message.performative is Performative.CFP:
-                await _answer_call(job, message, lot, value, task)
-            case Heard(message) if message.performative in {Performative.REQUEST, Performative.INFORM}:
-                _hear(job, message)
-            case Lost():
-                return
+    seat.watch()  # an auctioneer that has gone calls no more prices
+    listening = asyncio.ensure_future(seat.step())
+    bidding: asyncio.Future[None] | None = None
+    try:
+        while not seat.is_over or seat.has_steps or listening.done():
+            waits: list[asyncio.Future[Any]] = [each for each in (listening, bidding) if each is not None]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            if bidding is not None and bidding.done():
+                bidding = None
+            if not listening.done():
+                continue
+            step, listening = listening.result(), asyncio.ensure_future(seat.step())
+            if bidding is not None and not isinstance(step, Told):
+                bidding.cancel()
+                bidding = None
+            match step:
+                case Heard(message) if message.performative is Performative.CFP:
+                    bidding = asyncio.ensure_future(_answer_call(job, message, lot, task))
+                case Heard(message) if message.performative is Performative.CANCEL:
+                    confirm_cancel(seat, message)
+                case Heard(message) if message.performative in {Performative.REQUEST, Performative.INFORM}:
+                    _hear(job, message)
+    finally:
+        left = [each for each in (listening, bidding) if each is not None]
+        for each in left:
+            each.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
 
-async def _answer_call(job: Job, message: AclMessage, lot: Term, value: Handler, task: Participation) -> None:
+async def _answer_call(job: Job, message: AclMessage, lot: Term, task: Participation) -> None:
+    """Bid, keep silent, or leave, as the agent's handler has it."""
     seat = job.seat
     try:
         call = INTERACTION.parse(message.content)
         if not isinstance(call, PriceCall):
             raise ContentError(Cause.UNSUPPORTED_VALUE, f"a round is called by {PriceCall.tag}")  # noqa: TRY301
     except ContentError as error:
-        leave(seat, message, error.cause, error.text)
+        _leave(job, message, Refuse(error.cause, error.text))
         return
     task.call = call
     try:
-        worth = await value(lot, task)
+        worth = await job.handlers.values[type(lot)](lot, task)
+        is_bidding = worth is not None and not isinstance(worth, Refuse | Fail) and worth >= call.price
+        bid = PriceBid(price=call.price, units=min(task.units, call.units)) if is_bidding else None
     except Exception as error:  # noqa: BLE001 - a handler is the user's code; the agent outlives it
-        worth = Refuse(Cause.INTERNAL_ERROR, broken(job.room, seat, lot, error).text)
-    if isinstance(worth, Refuse) or worth is None:
-        cause, text = (
-            (worth.cause, worth.text) if isinstance(worth, Refuse) else ("left", "I leave the auction")
-        )
-        leave(seat, message, cause, text)
-    elif worth >= call.price and seat.may_say(Performative.PROPOSE):
-        units = min(task.units, call.units)
-        bid = PriceBid(price=call.price, units=units)
+        worth, bid = broken(job.room, seat, lot, error), None
+    us = asyncio.current_task()
+    if us is not None and us.cancelling():
+        return  # the round is over, and the handler has not let itself be stopped
+    if worth is None:
+        _leave(job, message, Refuse("left", "I leave the auction"))
+    elif isinstance(worth, Refuse | Fail):
+        _leave(job, message, worth)
+    elif bid is not None and seat.may_say(Performative.PROPOSE):
         seat.say(message.reply(Performative.PROPOSE, content=INTERACTION.render(bid)))
 
 
-def leave(seat: Seat, message: AclMessage, cause: Cause | str, text: str) -> None:
+def _leave(job: Job, message: AclMessage, why: Refuse | Fail) -> None:
     """Leave an auction: FIPA knows no other act for it than not-understood."""
-    if seat.may_say(Performative.NOT_UNDERSTOOD):
-        seat.say(message.reply(Performative.NOT_UNDERSTOOD, content=explain(cause, text)))
+    if job.seat.may_say(Performative.NOT_UNDERSTOOD):
+        decline(job.room, job.seat, message, Performative.NOT_UNDERSTOOD, why)
 
 
 def _hear(job: Job, message: AclMessage) -> None:

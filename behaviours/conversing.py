@@ -7,6 +7,8 @@ acted on. The drivers in `initiating` and `participating` sit on it.
 from __future__ import annotations
 
 import asyncio
+import math
+import uuid
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,7 +24,7 @@ from ontology.errors import Cause
 from protocols import machine
 from protocols.errors import RemoteProtocolError
 from protocols.machine import Conversation
-from protocols.table import ANY, Protocol
+from protocols.table import ANY, Protocol, Role
 
 PROBE_EVERY = 1.0
 """Seconds between two looks at whether a peer that works for us is still there."""
@@ -34,6 +36,10 @@ SILENT_AFTER = 2
 """Looks in a row without any answer, each of `PROBE_WITHIN` seconds."""
 
 PROBE_WITHIN = 5.0
+
+
+LONGEST = 10 * 365 * 86_400.0
+"""Seconds: a deadline in ten years is as good as none, and every calendar and timer can still hold it."""
 
 
 @dataclass(frozen=True)
@@ -218,12 +224,16 @@ class Seat:
             await self._arrived.wait()
         return self._steps.popleft()
 
-    def watch(self) -> None:
-        """From now on look whether the peer is still there, until the conversation is over."""
-        if self._watch is None and not self.is_over:
-            self._watch = asyncio.get_running_loop().create_task(self._look())
+    def watch(self, gone_after: int | None = None) -> None:
+        """From now on look whether the peer is still there, until the conversation is over.
 
-    async def _look(self) -> None:
+        Args:
+            gone_after: looks in a row that must find it gone; by default `GONE_AFTER`.
+        """
+        if self._watch is None and not self.is_over:
+            self._watch = asyncio.get_running_loop().create_task(self._look(gone_after or GONE_AFTER))
+
+    async def _look(self, gone_after: int) -> None:
         gone = silent = 0
         while not self.is_over:
             # Only a full JID names a session; a bare one is answered by the server.
@@ -233,8 +243,9 @@ class Seat:
                     life = Life.ALIVE  # it is our own connection that is silent
                 gone = gone + 1 if life is Life.GONE else 0
                 silent = silent + 1 if life is Life.SILENT else 0
-                if gone >= GONE_AFTER or silent >= SILENT_AFTER:
+                if gone >= gone_after or silent >= SILENT_AFTER:
                     how = "has left" if gone else "has stopped answering"
+                    self._take_back()
                     self.lose(Reason(cause=Cause.VANISHED, text=f"{self.peer} {how}", about=self.peer.name))
             await asyncio.sleep(PROBE_EVERY)
 
@@ -245,6 +256,18 @@ class Seat:
         if ours is None or message.reply_with != ours:
             return message
         return message.model_copy(update={"in_reply_to": ours, "reply_with": None})
+
+    def _take_back(self) -> None:
+        """Leave a cancel for a peer that seems to be gone: should it only be frozen, it need not go on."""
+        if self.conversation.role is Role.INITIATOR:
+            message = AclMessage(
+                performative=Performative.CANCEL,
+                receiver=(self.peer,),
+                protocol=self.conversation.protocol,
+                conversation_id=self.conversation.conversation_id,
+                reply_with=uuid.uuid4().hex,
+            )
+            self._room.post(message, self.peer, lambda _reason: None)
 
     def _add(self, step: Step) -> None:
         self._steps.append(step)
@@ -306,5 +329,11 @@ def system_now() -> datetime:
 
 
 def after(now: datetime, seconds: float) -> datetime:
-    """A deadline that many seconds from now."""
-    return now + timedelta(seconds=seconds)
+    """A deadline that many seconds from now, and never later than `LONGEST`.
+
+    Raises:
+        ValueError: that is no number of seconds.
+    """
+    if not math.isfinite(seconds):
+        raise ValueError(f"a deadline needs a number of seconds, not {seconds}")
+    return now + timedelta(seconds=max(-LONGEST, min(seconds, LONGEST)))

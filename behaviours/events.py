@@ -126,6 +126,15 @@ class HandlerFailed(Fact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RecordNotKept(Fact):
+    """The records could not be written: what the agent knows holds, but is forgotten by a restart."""
+
+    key: str
+    text: str
+    is_trouble: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class BehaviourRestarted(Fact):
     """SPADE killed a behaviour after an exception, and it was started anew."""
 

@@ -19,6 +19,7 @@ Every handler is ``async def name(self, term, task)``, a publisher is an async g
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
@@ -69,8 +70,21 @@ def considers(action: type[AgentAction]) -> Callable[[_F], _F]:
 
 
 def publishes(query: type[Term]) -> Callable[[_F], _F]:
-    """Mark the async generator that yields a subscriber's notifications, until it is cancelled."""
-    return _mark("publishes", query)
+    """Mark the async generator that yields a subscriber's notifications, until it is cancelled.
+
+    `Refuse` before the first one refuses the subscription; later, as `Fail` and the end, it is a failure.
+
+    Raises:
+        TypeError: the method has no ``yield``.
+    """
+    mark = _mark("publishes", query)
+
+    def apply(method: _F) -> _F:
+        if inspect.iscoroutinefunction(method):
+            raise TypeError(f"{method.__qualname__} is marked @publishes and has no yield")
+        return mark(method)
+
+    return apply
 
 
 def values(lot: type[Term]) -> Callable[[_F], _F]:

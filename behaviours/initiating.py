@@ -109,8 +109,19 @@ async def ask(
 
 def cancel(hub: Hub, seat: Seat, message: AclMessage) -> None:
     """Take a conversation back (FIPA00026, 2.2): say so, and let the answer come in the background."""
+
+    async def wait_for_answer() -> None:
+        while not seat.is_over:
+            await seat.step()
+
+    if withdraw(hub, seat, message):
+        hub.keep(asyncio.ensure_future(wait_for_answer()))
+
+
+def withdraw(hub: Hub, seat: Seat, message: AclMessage) -> bool:
+    """Say that a conversation is taken back; whether there was anything to be taken back."""
     if seat.is_over or seat.conversation.state == CANCELLING:
-        return
+        return False
     seat.say(
         message.model_copy(
             update={
@@ -121,12 +132,7 @@ def cancel(hub: Hub, seat: Seat, message: AclMessage) -> None:
             }
         )
     )
-
-    async def wait_for_answer() -> None:
-        while not seat.is_over:
-            await seat.step()
-
-    hub.keep(asyncio.ensure_future(wait_for_answer()))
+    return True
 
 
 async def result_of(

@@ -27,10 +27,10 @@ from behaviours.delivery import Delivery, failure_of
 from behaviours.duplicates import Seen
 from behaviours.events import DuplicateDropped, Fact, HandlerFailed, Hook, MessageReceived
 from behaviours.handlers import Handlers
-from behaviours.participating import ABOUT, Job
+from behaviours.participating import Job
 from behaviours.services import incapable, is_capable, serve
 from behaviours.understanding import ontology_for
-from behaviours.wire import Bounced, Element, Incoming, Received, Unreadable, parse
+from behaviours.wire import ABOUT, Bounced, Element, Incoming, Received, Unreadable, parse
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
 from ontology.codecs import to_json

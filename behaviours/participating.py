@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 import uuid
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from behaviours.conversing import Heard, Room, Seat, after
 from behaviours.events import HandlerFailed
 from behaviours.handlers import Handler, Handlers
 from behaviours.outcomes import Answer, Fail, Refuse
-from behaviours.wire import legible
+from behaviours.wire import ABOUT, legible
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
 from ontology.content import LANGUAGE, Ontology, Predicate, Term, explain
@@ -29,6 +29,12 @@ from protocols.table import CANCELLING
 
 AGREE_AFTER = 0.5
 """Seconds after which a request that is still being worked on is agreed to."""
+
+ECHOED = 10_000
+"""Characters of an action that an agree repeats; a longer one the initiator knows without us."""
+
+INITIATOR_GONE_AFTER = 10
+"""Looks in a row that find the initiator gone, before we stop working for it: time enough to reconnect."""
 
 HOLD_SECONDS = 60.0
 """How long a proposal binds: seconds in which the initiator has to decide."""
@@ -80,7 +86,10 @@ class Participation:
     def agree(self) -> None:
         """Tell the initiator now that it will be done; otherwise it is told after `AGREE_AFTER`."""
         if self._seat.may_say(Performative.AGREE):
-            self._seat.say(self.message.reply(Performative.AGREE, content=self._opening.content))
+            content = self._opening.content
+            is_short = content is not None and len(content) <= ECHOED
+            self._seat.say(self.message.reply(Performative.AGREE, content=content if is_short else None))
+            self._seat.watch(INITIATOR_GONE_AFTER)
 
     def tell(self, notice: Predicate) -> None:
         """Let the initiator know something meanwhile: an inform beside the protocol."""
@@ -99,9 +108,6 @@ class Participation:
 
 PRICE = "X-price"
 """The user-defined parameter in which an accept-proposal names a price that differs from the offer."""
-
-ABOUT = "X-about"
-"""The user-defined parameter in which a notice names the conversation that it belongs to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +158,7 @@ async def serve_call(job: Job) -> None:
         if revised is None:
             return
         call, action = decided, revised
+    seat.watch(INITIATOR_GONE_AFTER)
     await carry_out(job, participation, job.handlers.on[type(action)], action, ontology)
 
 
@@ -237,7 +244,7 @@ async def _decision(seat: Seat) -> AclMessage | None:
     return None
 
 
-def _patience(room: Room, seat: Seat) -> float:
+def patience(room: Room, seat: Seat) -> float:
     """Seconds until a request is agreed to: well before its reply-by, or nobody would wait any more."""
     deadline = seat.conversation.deadline
     if deadline is None:
@@ -250,7 +257,7 @@ async def work(
 ) -> Answer | None:
     """Run a handler while listening to the initiator; None when the conversation ended meanwhile."""
     work = asyncio.ensure_future(_guarded(room, seat, handler, action, participation))
-    agreeing = asyncio.get_running_loop().call_later(_patience(room, seat), participation.agree)
+    agreeing = asyncio.get_running_loop().call_later(patience(room, seat), participation.agree)
     listening: asyncio.Task[Any] = asyncio.ensure_future(seat.step())
     try:
         while True:
@@ -274,6 +281,38 @@ async def work(
         agreeing.cancel()
         listening.cancel()
         work.cancel()
+
+
+async def until_cancelled(seat: Seat, work: Coroutine[Any, Any, None]) -> None:
+    """Do what the initiator is told of as it goes on, until it is done.
+
+    A cancel stops it and is confirmed; the end of the conversation stops it as well.
+    """
+    working, listening = asyncio.ensure_future(work), asyncio.ensure_future(_cancelled(seat))
+    try:
+        await asyncio.wait({working, listening}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in (working, listening):
+            each.cancel()
+        await asyncio.gather(working, listening, return_exceptions=True)
+    if seat.cancel is not None:
+        confirm_cancel(seat, seat.cancel)
+    if not working.cancelled():
+        working.result()
+
+
+async def _cancelled(seat: Seat) -> None:
+    while not seat.is_over and seat.cancel is None:
+        await seat.step()
+
+
+def decline(room: Room, seat: Seat, asked: AclMessage, act: Performative, why: Refuse | Fail) -> None:
+    """Say no with a reason; one that XML cannot carry is a mistake of the handler's, and told as that."""
+    try:
+        seat.say(asked.reply(act, content=explain(why.cause, why.text, why.about)))
+    except ValueError as error:
+        why = broken(room, seat, why, error)
+        seat.say(asked.reply(act, content=explain(why.cause, why.text, why.about)))
 
 
 def confirm_cancel(seat: Seat, cancel: AclMessage) -> None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
 
-from behaviours.conversing import Heard, Lost, Overdue, Seat, Told
+from behaviours.conversing import Heard, Lost, Overdue, Seat, Step, Told
 from behaviours.events import HandlerFailed
-from behaviours.initiating import REPLY_WITHIN, Hub, cancel, opening, outcome_of
+from behaviours.initiating import REPLY_WITHIN, Hub, cancel, opening, outcome_of, withdraw
 from behaviours.outcomes import Ending, Fail, Refuse
-from behaviours.participating import Job, broken, confirm_cancel
+from behaviours.participating import Job, Participation, broken, decline, patience, until_cancelled
 from ontology.acl import Performative
 from ontology.aid import AgentIdentifier
-from ontology.content import Ontology, Term, explain
+from ontology.content import Ontology, Term
 from ontology.errors import ContentError
 from protocols.subscribe import SUBSCRIBE
 
@@ -21,43 +19,48 @@ from protocols.subscribe import SUBSCRIBE
 async def serve_subscription(job: Job) -> None:
     """Notify a subscriber of everything that the publisher yields, in order."""
     seat, task = job.seat, job.participation()
-    task.agree()
-    publisher = job.handlers.publishes[type(job.term)](job.term, task)
-    publishing = asyncio.ensure_future(_publish(job, publisher))
-    listening = asyncio.ensure_future(_cancelled(seat))
+    seat.watch()  # a subscriber that has gone is not noticed by silence
+    agreeing = asyncio.get_running_loop().call_later(patience(job.room, seat), task.agree)
     try:
-        await asyncio.wait({publishing, listening}, return_when=asyncio.FIRST_COMPLETED)
+        await until_cancelled(seat, _publish(job, task))
     finally:
-        for each in (publishing, listening):
-            each.cancel()
-        await asyncio.gather(publishing, listening, return_exceptions=True)
-        await publisher.aclose()  # type: ignore[attr-defined]
-    if seat.cancel is not None:
-        confirm_cancel(seat, seat.cancel)
+        agreeing.cancel()
 
 
-async def _publish(job: Job, publisher: AsyncIterator[Any]) -> None:
+async def _publish(job: Job, task: Participation) -> None:
     """Send what the publisher yields; when it has no more, the subscription fails, as FIPA has no end."""
-    seat, told = job.seat, Fail("ended", f"{job.room.me.local_name} has no more notifications")
+    try:
+        ending = await _notify(job, task)
+    except Exception as error:  # noqa: BLE001 - a handler is the user's code; the agent outlives it
+        ending = broken(job.room, job.seat, job.term, error)
+    if job.seat.is_over or job.seat.cancel is not None:
+        return
+    is_unwilling = isinstance(ending, Refuse) and job.seat.may_say(Performative.REFUSE)
+    act = Performative.REFUSE if is_unwilling else Performative.FAILURE
+    decline(job.room, job.seat, job.opening, act, ending)
+
+
+async def _notify(job: Job, task: Participation) -> Refuse | Fail:
+    """Send the notifications; return why there are no more."""
+    seat = job.seat
+    publisher = job.handlers.publishes[type(job.term)](job.term, task)
     try:
         async for term in publisher:
-            if seat.is_over:
-                return
+            if seat.is_over or seat.cancel is not None:
+                break  # the publisher has not let itself be stopped
             if isinstance(term, Refuse | Fail):
-                told = Fail(term.cause, term.text, term.about)
-                break
-            if seat.may_say(Performative.INFORM):
-                seat.say(job.opening.reply(Performative.INFORM, content=job.ontology.render(term)))
-    except Exception as error:  # noqa: BLE001 - a handler is the user's code; the agent outlives it
-        told = broken(job.room, seat, job.term, error)
-    if seat.may_say(Performative.FAILURE):
-        content = explain(told.cause, told.text, told.about)
-        seat.say(job.opening.reply(Performative.FAILURE, content=content))
-
-
-async def _cancelled(seat: Seat) -> None:
-    while not seat.is_over and seat.cancel is None:
-        await seat.step()
+                return term
+            if not isinstance(term, Term):
+                raise TypeError(f"the publisher yielded {type(term).__name__}, not a term, Refuse or Fail")
+            content = job.ontology.render(term)
+            task.agree()
+            seat.say(job.opening.reply(Performative.INFORM, content=content))
+            await asyncio.sleep(0)  # a publisher that never waits must not keep a cancel from being heard
+    finally:
+        close = getattr(publisher, "aclose", None)
+        if close is not None:
+            await close()
+    return Fail("ended", f"{job.room.me.local_name} has no more notifications")
 
 
 class Subscription:
@@ -87,6 +90,7 @@ class Subscription:
         self._seat: Seat | None = None
         self._message = opening(hub, Performative.SUBSCRIBE, SUBSCRIBE, ontology, query, reply_within)
         self._has_ended = False
+        self._is_waited_for = False
 
     async def __aenter__(self) -> Subscription:
         self._start()
@@ -102,7 +106,10 @@ class Subscription:
     async def __anext__(self) -> Term | Ending:
         seat = self._start()
         while not self._has_ended:
-            match await seat.step():
+            step = await self._step(seat)
+            if self._has_ended:
+                break  # it was closed while we waited
+            match step:
                 case Heard(message) if message.performative is Performative.INFORM:
                     seat.await_result(None)  # it is alive; look that it stays so
                     try:
@@ -114,16 +121,30 @@ class Subscription:
                     seat.await_result(None)
                 case Told():
                     continue
-                case Heard() | Lost() | Overdue() as step:
+                case Heard() | Lost() | Overdue():
                     self._has_ended = True
                     return outcome_of(self._hub, seat, step)
         raise StopAsyncIteration
 
     def close(self) -> None:
-        """Cancel the subscription; the answer comes in the background. Safe to call again."""
+        """Cancel the subscription; the answer comes in the background. Safe to call again.
+
+        Whoever waits for the next notification meanwhile gets no more: its iteration ends.
+        """
         self._has_ended = True
-        if self._seat is not None:
+        if self._seat is None:
+            return
+        if self._is_waited_for:
+            withdraw(self._hub, self._seat, self._message)  # the answer wakes the one that waits
+        else:
             cancel(self._hub, self._seat, self._message)
+
+    async def _step(self, seat: Seat) -> Step:
+        self._is_waited_for = True
+        try:
+            return await seat.step()
+        finally:
+            self._is_waited_for = False
 
     def _start(self) -> Seat:
         if self._seat is None:

@@ -14,7 +14,8 @@ from behaviours.publishing import serve_subscription
 from behaviours.understanding import unnest
 from ontology.acl import Performative
 from ontology.content import AgentAction, Ontology, Term
-from ontology.interaction import AuctionStarted, When
+from ontology.errors import Cause, ContentError
+from ontology.interaction import AuctionStarted, Nested, Proxy, When
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,17 +46,29 @@ async def serve(job: Job) -> None:
     await SERVICES[job.opening.performative].serve(job)
 
 
+_FRAMES: Mapping[Performative, type[Term]] = {
+    Performative.REQUEST_WHEN: When,
+    Performative.INFORM: AuctionStarted,
+    Performative.PROXY: Proxy,
+}
+"""Acts that are about a term of the protocols themselves, in which the agents' own terms stand."""
+
+
 def is_capable(act: Performative, term: Term, handlers: Handlers, ontologies: Sequence[Ontology]) -> bool:
     """Whether the agent has the handlers that an opening act about a term needs.
 
     Raises:
-        ContentError: a nested term cannot be read.
+        ContentError: a nested term cannot be read, or the act cannot be about such a term.
     """
-    if isinstance(term, When):
+    frame = _FRAMES.get(act)
+    if frame is not None and not isinstance(term, frame):
+        text = f"what is said by this {act.value} is {frame.tag}, not {term.tag}"
+        raise ContentError(Cause.UNSUPPORTED_VALUE, text, term.tag)
+    if act is Performative.REQUEST_WHEN and isinstance(term, When):
         action, _of = unnest(term.action, ontologies)
         condition, _of = unnest(term.condition, ontologies)
         return type(action) in handlers.on and type(condition) in handlers.holds
-    if isinstance(term, AuctionStarted):
+    if act is Performative.INFORM and isinstance(term, AuctionStarted):
         term, _of = unnest(term.lot, ontologies)
     return all(type(term) in getattr(handlers, kind) for kind in SERVICES[act].kinds)
 
@@ -75,8 +88,21 @@ _DOES = {
 def incapable(name: str, act: Performative, term: Term, handlers: Handlers) -> str:
     """Say that an agent does not do something, and what it does."""
     kind = SERVICES[act].kinds[0]
-    can = ", ".join(sorted(each.tag for each in getattr(handlers, kind))) or "nothing"
+    can = _tags(handlers, kind)
+    if act is Performative.REQUEST_WHEN and isinstance(term, When):
+        asked = f"{_tag(term.action)} when {_tag(term.condition)}"
+        return f"{name} cannot do {asked}; it does {can}, and can wait for {_tags(handlers, 'holds')}"
+    if isinstance(term, AuctionStarted):
+        return f"{name} does not bid for {_tag(term.lot)}; it {_DOES[kind]} {can}"
     what = "an action" if isinstance(term, AgentAction) else "a statement, not an action"
     if kind not in {"on", "bids"}:
         return f"{name} does not serve a {act.value} about {term.tag}; it {_DOES[kind]} {can}"
     return f"{term.tag} is {what} that {name} does not do; it {_DOES[kind]} {can}"
+
+
+def _tags(handlers: Handlers, kind: str) -> str:
+    return ", ".join(sorted(each.tag for each in getattr(handlers, kind))) or "nothing"
+
+
+def _tag(nested: Nested) -> str:
+    return next(iter(nested.content))

@@ -90,6 +90,16 @@ class Unreadable:
 Incoming = Received | Bounced | Unreadable
 
 
+STANZA_LIMIT = 1_000_000
+"""Bytes of the largest stanza that is sent. A server takes no larger ones (ours 1 MiB), and would say so
+to us alone: whoever waits for the answer would never learn."""
+
+ABOUT = "X-about"
+"""The user-defined parameter in which a notice names the conversation that it belongs to."""
+
+NO_STORE = '<no-store xmlns="urn:xmpp:hints"/>'
+
+
 def render(message: AclMessage, to: str, stanza_id: str) -> str:
     """Write a message as one stanza. There is no `from`: the server stamps it.
 
@@ -99,7 +109,7 @@ def render(message: AclMessage, to: str, stanza_id: str) -> str:
         stanza_id: the id that a bounce will carry.
 
     Raises:
-        ValueError: a text holds a character that XML cannot carry.
+        ValueError: a text holds a character that XML cannot carry, or it is larger than `STANZA_LIMIT`.
     """
     fields = [("performative", message.performative.value)]
     for name, attribute in TEXT_PARAMETERS.items():
@@ -122,11 +132,19 @@ def render(message: AclMessage, to: str, stanza_id: str) -> str:
     text = (
         f'<message type="chat" to={quoteattr(to)} id={quoteattr(stanza_id)}>'
         f"<body>{escaped(message.content or ' ')}</body>"
-        f'<x xmlns="jabber:x:data" type="form"><title>{FORM_TITLE}</title>{form}</x></message>'
+        f'<x xmlns="jabber:x:data" type="form"><title>{FORM_TITLE}</title>{form}</x>'
+        # What is told beside a conversation is of no use to one that comes back later (XEP-0334).
+        f"{NO_STORE if ABOUT in message.user_parameters else ''}</message>"
     )
     illegal = ILLEGAL.search(text)
     if illegal:
         raise ValueError(cannot_carry(illegal.group()))
+    size = len(text.encode())
+    if size > STANZA_LIMIT:
+        raise ValueError(
+            f"the message has {size:,} bytes as a stanza, {STANZA_LIMIT:,} are sent; "
+            "send a reference to larger data (uri and sha256)"
+        )
     return text
 
 

@@ -71,8 +71,7 @@ def _society(folder: Path, environment: dict[str, str]) -> Iterator[dict[str, An
         _command("up", "--json"), cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
     )
     try:
-        ready = _first_line(process)
-        yield ready
+        yield _ready(process)
     except BaseException:
         _stop(process)
         raise
@@ -81,18 +80,18 @@ def _society(folder: Path, environment: dict[str, str]) -> Iterator[dict[str, An
         raise DemoFailed(f"the society ended with exit code {code}")
 
 
-def _first_line(process: subprocess.Popen[str]) -> dict[str, Any]:
+def _ready(process: subprocess.Popen[str]) -> dict[str, Any]:
     """Wait for the line that tells that the society is ready."""
     too_late = Timer(READY_WITHIN, process.kill)
     too_late.start()
     try:
-        line = process.stdout.readline() if process.stdout is not None else ""
+        for line in process.stdout or ():
+            told: dict[str, Any] = json.loads(line)
+            if told["event"] == "ready":
+                return told
     finally:
         too_late.cancel()
-    if not line:
-        raise DemoFailed(f"the society did not start within {READY_WITHIN:g} s; see above")
-    ready: dict[str, Any] = json.loads(line)
-    return ready
+    raise DemoFailed(f"the society did not start within {READY_WITHIN:g} s; see above")
 
 
 def _locution(folder: Path, environment: dict[str, str], arguments: str) -> None:

@@ -73,7 +73,16 @@ class Reason(Predicate):
 def explain(cause: Cause | str, text: str, about: str | None = None) -> str:
     """Write the content of a refuse, failure, reject-proposal or not-understood: a `Reason`."""
     reason = Reason(cause=str(cause), text=text, about=about)
-    return f'{{"{Reason.tag}":{reason.model_dump_json(exclude_none=True)}}}'
+    return _content(reason)
+
+
+_NOT_IN_XML = re.compile("[\ufffe\uffff]")
+
+
+def _content(term: Term) -> str:
+    """Write a term; what XML cannot carry, and JSON leaves as it is, becomes an escape."""
+    text = f'{{"{term.tag}":{term.model_dump_json(exclude_none=True)}}}'
+    return _NOT_IN_XML.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
 class Done(Predicate):
@@ -139,7 +148,7 @@ class Ontology:
         """
         if self.by_tag.get(term.tag) is not type(term):
             raise ValueError(f"{type(term).__name__} is no term of the ontology {self.label}")
-        return f'{{"{term.tag}":{term.model_dump_json(exclude_none=True)}}}'
+        return _content(term)
 
     def parse(self, content: str | None, label: str | None = None) -> Term:
         """Read content as a term of this ontology.

@@ -64,12 +64,19 @@ class Evaluate(AgentAction):
     dataset: DatasetRef
 
 
+LONGEST_BID = 1e9
+"""Seconds: thirty years."""
+
+FASTEST_BID = 1e12
+"""Rows per second. Both keep what is reckoned from a bid finite, whoever made it."""
+
+
 class Bid(Predicate):
     """What a learner offers: how long it expects to take, from what it measured itself."""
 
-    seconds: Annotated[float, Field(ge=0)]
+    seconds: Annotated[float, Field(ge=0, le=LONGEST_BID)]
     """Expected time from award to result, waiting included."""
-    rows_per_second: Annotated[float, Field(gt=0)]
+    rows_per_second: Annotated[float, Field(gt=0, le=FASTEST_BID)]
     """Training speed measured on this device."""
     waiting: Annotated[int, Field(ge=0)] = 0
     """Tasks that come before this one."""

@@ -17,8 +17,8 @@ DEADLINE = "deadline"
 NOTE = (
     "At every state but the first and the last ones:",
     "I: cancel, answered by P: inform (done) or failure",
-    "not-understood by whoever was spoken to ends it",
-    "[deadline] where none is drawn: EXPIRED",
+    "not-understood by whoever was spoken to ends it,",
+    "where none is drawn; so does a [deadline]: EXPIRED",
 )
 """What holds in every protocol and stands in no table; see `protocols.machine`."""
 
@@ -28,6 +28,8 @@ def steps(protocol: Protocol) -> dict[tuple[str, str], list[str]]:
     found: dict[tuple[str, str], list[str]] = {}
     for (state, role, act), following in protocol.transitions.items():
         told = "any reply" if act == ANY else act
+        if act != ANY and protocol.transitions.get((state, role, ANY)) == following:
+            continue
         found.setdefault((state, following), []).append(f"{LETTERS[role]}: {told}")
     for (state, event), following in protocol.events.items():
         found.setdefault((state, following), []).append(f"[{event}]")
@@ -40,7 +42,9 @@ def draw(protocol: Protocol) -> str:
     """Draw a table; the text ends without a line feed."""
     lines = ["stateDiagram-v2", f"    [*] --> {protocol.start}"]
     arrows = steps(protocol)
-    lines += [f"    {state} --> {following} : {', '.join(told)}" for (state, following), told in arrows.items()]
+    lines += [
+        f"    {state} --> {following} : {', '.join(told)}" for (state, following), told in arrows.items()
+    ]
     lines += [f"    {state} --> [*]" for state in sorted(protocol.terminal)]
     lines.append(f"    note left of {protocol.start}")
     lines += [f"        {line}" for line in NOTE]

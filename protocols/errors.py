@@ -4,7 +4,8 @@
 
     ProtocolError
     ├── LocalProtocolError     we tried to say something that is not our turn or not in the table
-    └── RemoteProtocolError    the peer did; `answer` says whether it is told so
+    ├── RemoteProtocolError    the peer did; `answer` says whether it is told so
+    └── TraceError             a line of a recorded trace cannot be read
 """
 
 from __future__ import annotations
@@ -37,3 +38,15 @@ class RemoteProtocolError(ProtocolError):
     def __init__(self, text: str, *, answer: bool) -> None:
         super().__init__(text)
         self.answer = answer
+
+
+class TraceError(ProtocolError):
+    """A line of a recorded trace cannot be read.
+
+    Attributes:
+        line: its number, from 1.
+    """
+
+    def __init__(self, line: int, text: str) -> None:
+        super().__init__(text)
+        self.line = line

@@ -9,8 +9,15 @@ from collections.abc import Mapping
 from typing import Protocol
 
 
+class RecordsError(Exception):
+    """What is kept cannot be read or written: the disk is full, the file damaged, the service gone."""
+
+
 class Records(Protocol):
-    """A mapping from ``(collection, key)`` to text. Each call is atomic and durable when it returns."""
+    """A mapping from ``(collection, key)`` to text. Each call is atomic and durable when it returns.
+
+    Every call may raise `RecordsError`; nothing has changed then.
+    """
 
     def put(self, collection: str, key: str, text: str) -> None:
         """Write or replace a record."""

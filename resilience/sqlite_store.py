@@ -24,6 +24,7 @@ from datetime import datetime
 from pathlib import Path
 
 from resilience.dead_letters import DeadLetter
+from resilience.records import RecordsError
 
 SCHEMA_VERSION = 1
 
@@ -54,7 +55,7 @@ LETTERS = 10_000
 """Dead letters that are kept; beyond that the oldest make way."""
 
 
-class StoreError(Exception):
+class StoreError(RecordsError):
     """The file cannot be used; the text is one sentence: which file, why, how to mend it.
 
     Attributes:

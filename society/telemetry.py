@@ -18,6 +18,7 @@ from behaviours.events import (
     MessageNotUnderstood,
     MessageUndelivered,
     OutOfSequence,
+    RecordNotKept,
 )
 from ontology.errors import Cause
 
@@ -105,6 +106,8 @@ def sentence_of(fact: Fact) -> str:
             told = f"{agent} did not understand a message of {peer}: {text}"
         case HandlerFailed(agent=agent, peer=peer, text=text, where=where):
             told = f"{agent} failed at a message of {peer}: {text}" + (f" ({where})" if where else "")
+        case RecordNotKept(agent=agent, key=key, text=text):
+            told = f"{agent} could not write down {key}, which a restart will forget: {text}"
         case BehaviourRestarted(agent=agent, behaviour=behaviour, attempt=attempt, text=text):
             told = f"{agent} has restarted its behaviour {behaviour} (attempt {attempt}): {text}"
         case BehaviourGivenUp(agent=agent, behaviour=behaviour, text=text):

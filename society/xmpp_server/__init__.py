@@ -22,6 +22,7 @@ from .faults import Action, Interceptor, Line, Passage, ScriptedFaults, SeededFa
 from .jid import Jid
 from .limits import Limits
 from .offline import MemoryOffline, OfflineStore
+from .pubsub_nodes import MemoryNodes, NodeStore
 from .rosters import MemoryRosters, RosterStore
 from .server import XmppServer
 from .tls import CertificateAuthority
@@ -41,6 +42,8 @@ __all__ = [
     "MemoryOffline",
     "RosterStore",
     "MemoryRosters",
+    "NodeStore",
+    "MemoryNodes",
     # faults for tests
     "Interceptor",
     "Passage",

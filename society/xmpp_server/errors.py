@@ -27,12 +27,19 @@ class StreamError(XmppServerError):
 
 
 class StanzaError(XmppServerError):
-    """A stanza that is answered by an error. `condition` is one of RFC 6120 §8.3.3."""
+    """A stanza that is answered by an error.
 
-    def __init__(self, condition: str, text: str = "") -> None:
+    Attributes:
+        condition: one of RFC 6120 §8.3.3.
+        text: a sentence, or "".
+        detail: an element with a condition of the application's own (§8.3.4), or "".
+    """
+
+    def __init__(self, condition: str, text: str = "", detail: str = "") -> None:
         super().__init__(f"{condition}: {text}" if text else condition)
         self.condition = condition
         self.text = text
+        self.detail = detail
 
 
 class JidError(XmppServerError, ValueError):

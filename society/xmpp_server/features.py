@@ -6,7 +6,7 @@ RFC 6121 §8.5.2.1.3: an IQ to a bare JID is never handed to a client.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 from xml.etree import ElementTree as ET
 
@@ -41,6 +41,7 @@ class Features:
         limits: Limits,
         version: str,
         remove_account: Callable[[str], None],
+        services: Sequence[Jid] = (),
     ) -> None:
         self._presences = presences
         self._subscriptions = subscriptions
@@ -48,6 +49,8 @@ class Features:
         self._limits = limits
         self._version = version
         self._remove_account = remove_account
+        # A domain that is an IPv6 address has no subdomains.
+        self._services = "".join(f'<item jid="{each.xml}"/>' for each in services if "[" not in each.domain)
         self._private: dict[tuple[str, str], bytes] = {}
         self._vcards: dict[str, bytes] = {}
         own: dict[tuple[str, str], Handler] = {
@@ -63,7 +66,7 @@ class Features:
         }
         server: dict[tuple[str, str], Handler] = {
             ("get", f"{DISCO_INFO}\nquery"): self._server_info,
-            ("get", f"{DISCO_ITEMS}\nquery"): self._items,
+            ("get", f"{DISCO_ITEMS}\nquery"): self._server_items,
             ("get", f"{PING}\nping"): self._nothing,
             ("get", f"{VERSION}\nquery"): self._get_version,
         }
@@ -129,6 +132,10 @@ class Features:
         if stanza.tree()[0].get("node"):
             raise StanzaError("item-not-found")
         return f'<query xmlns="{DISCO_ITEMS}"/>'
+
+    def _server_items(self, session: Session, stanza: Stanza) -> str:
+        self._items(session, stanza)
+        return f'<query xmlns="{DISCO_ITEMS}">{self._services}</query>'
 
     def _get_version(self, _session: Session, _stanza: Stanza) -> str:
         return f'<query xmlns="{VERSION}"><name>Locution</name><version>{self._version}</version></query>'

@@ -36,8 +36,9 @@ class Limits:
 
     outgoing_bytes: int = 4 * 1024 * 1024
     """Unsent bytes for one peer after which whoever sends to it is not read until it catches up."""
-    slow_seconds: float = 20.0
-    """How long a peer may take none of what waits for it."""
+    slow_seconds: float = 4.0
+    """How long a peer may take none of what waits for it. Whoever sends to it is not read meanwhile, so this
+    is less than the 8 s after which our agents take a silent server for dead."""
     idle_seconds: float = 60.0
     """Silence after which a peer is pinged."""
     ping_seconds: float = 20.0
@@ -48,6 +49,12 @@ class Limits:
     offline_messages: int = 1000
     """Per account; the next sender gets an error. Each may have `stanza_bytes`."""
     roster_items: int = 1000
+    pubsub_nodes: int = 100
+    """Per account."""
+    pubsub_subscribers: int = 10_000
+    """Per node. One publication is written for each of them in one turn of the event loop."""
+    pubsub_items: int = 256
+    """The most that a node keeps; together never more than `stanza_bytes`."""
     private_entries: int = 64
     """Private XML and vCards kept for one account."""
 

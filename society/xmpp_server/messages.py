@@ -56,7 +56,10 @@ class Messages:
         """Send a message on, keep it, refuse it or drop it."""
         board = self._switchboard
         if target.domain != board.domain:
-            board.refuse(sender, stanza, target, "remote-server-not-found")  # RFC 6120 §10.4
+            is_ours = target.domain in board.services  # which take requests, and no messages
+            board.refuse(
+                sender, stanza, target, "service-unavailable" if is_ours else "remote-server-not-found"
+            )  # RFC 6120 §10.4
             return
         kind = stanza.type
         if target.resource and target.local:

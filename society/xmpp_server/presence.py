@@ -37,6 +37,8 @@ class Presences:
         kind = stanza.type
         if len(stanza.inner) > self._limits.served_bytes:
             raise StanzaError("policy-violation", f"presence is limited to {self._limits.served_bytes} bytes")
+        if target is not None and target.domain in self._switchboard.services:
+            return  # nobody's presence means anything to a service, nor has it one
         if target is not None and target.domain != self._switchboard.domain:
             if kind not in {"unavailable", "error"}:
                 raise StanzaError("remote-server-not-found")

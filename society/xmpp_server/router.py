@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import secrets
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime
 
 from .accounts import AccountStore
@@ -15,6 +16,8 @@ from .limits import Limits
 from .messages import Messages
 from .offline import OfflineStore
 from .presence import Presences
+from .pubsub import PubSub
+from .pubsub_nodes import NodeStore
 from .registration import Registration
 from .rosters import RosterStore
 from .stanzas import CLIENT, Stanza, reply
@@ -32,6 +35,7 @@ class Router:
         accounts: AccountStore,
         offline: OfflineStore,
         rosters: RosterStore,
+        nodes: NodeStore,
         registration: Registration,
         limits: Limits,
         clock: Callable[[], datetime],
@@ -45,8 +49,15 @@ class Router:
         self._messages = Messages(switchboard, accounts, offline, limits, clock)
         self._subscriptions = Subscriptions(switchboard, accounts, rosters, limits)
         self._presences = Presences(switchboard, self._subscriptions, self._messages, limits)
+        self._pubsub = PubSub(switchboard, self._messages, nodes, limits)
         self._features = Features(
-            self._presences, self._subscriptions, registration, limits, version, self.remove_account
+            self._presences,
+            self._subscriptions,
+            registration,
+            limits,
+            version,
+            self.remove_account,
+            (self._pubsub.jid,),
         )
 
     def bind(self, user: str, resource: str, link: Link) -> Session:
@@ -74,10 +85,11 @@ class Router:
         """End a session; messages that were not written any more go to the account's others, or wait."""
         if self.switchboard.remove(session):
             self._presences.vanish(session)
-            try:
+            # Of a store that fails nobody is left who could be told.
+            with suppress(StoreError):
+                self._pubsub.leave(session)
+            with suppress(StoreError):
                 self._messages.reroute(unsent)
-            except StoreError:
-                return  # nobody is left who could be told
 
     def remove_account(self, user: str) -> None:
         """Remove an account with all that belongs to it, and end its sessions."""
@@ -85,6 +97,7 @@ class Router:
             self._presences.part(user, contact)
         self._accounts.remove(user)
         self._offline.take(user)
+        self._pubsub.forget(user)
         self._features.forget(user)
 
     def receive(self, session: Session, stanza: Stanza) -> None:
@@ -117,7 +130,7 @@ class Router:
         except JidError as error:
             self.switchboard.refuse(session.jid, stanza, None, "jid-malformed", error.reason)
         except StanzaError as error:
-            self.switchboard.refuse(session.jid, stanza, target, error.condition, error.text)
+            self.switchboard.refuse(session.jid, stanza, target, error.condition, error.text, error.detail)
         except StoreError as error:
             self.switchboard.refuse(session.jid, stanza, target, "resource-constraint", str(error))
 
@@ -141,9 +154,9 @@ class Router:
             raise StanzaError("bad-request", "an IQ has an id, and a type of get, set, result or error")
         if kind in {"get", "set"} and len(stanza.children) != 1:
             raise StanzaError("bad-request", "a request has exactly one payload")
-        if target is not None and target.domain != board.domain:
+        if target is not None and target.domain != board.domain and target.domain not in board.services:
             raise StanzaError("remote-server-not-found")
-        if target is not None and target.resource:
+        if target is not None and target.domain == board.domain and target.resource:
             other = board.find(target) if target.local else None
             if other is None:
                 raise StanzaError("service-unavailable")  # RFC 6121 §8.5.3.2.3
@@ -159,6 +172,8 @@ class Router:
     def _answer(self, session: Session, stanza: Stanza, target: Jid | None) -> str:
         if target is None or target == session.bare:
             return self._features.to_self(session, stanza)
+        if target.domain == self._pubsub.jid.domain:
+            return self._pubsub.answer(session, stanza, target)
         if not target.local:
             return self._features.to_server(session, stanza)
         return self._features.to_account(session, stanza, target)

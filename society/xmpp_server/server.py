@@ -22,6 +22,7 @@ from .jid import prepare_domain, prepare_local
 from .limits import Limits
 from .negotiation import Negotiation, Wire
 from .offline import MemoryOffline, OfflineStore
+from .pubsub_nodes import MemoryNodes, NodeStore
 from .registration import Registration
 from .rosters import MemoryRosters, RosterStore
 from .router import Router
@@ -45,7 +46,7 @@ class XmppServer:
         passwords: accounts to make or, in a store that has them, to give this password.
         authority: signs the server's certificate; clients verify it with `authority.file`.
         registration: whether strangers may make accounts (XEP-0077).
-        accounts, offline, rosters: where those are kept; in memory unless given.
+        accounts, offline, rosters, nodes: where those are kept; in memory unless given.
         hosts: further names and addresses that clients reach the server by, for the certificate.
         limits: what one peer may cost.
         faults: stands between router and sockets, for tests.
@@ -68,6 +69,7 @@ class XmppServer:
         accounts: AccountStore | None = None,
         offline: OfflineStore | None = None,
         rosters: RosterStore | None = None,
+        nodes: NodeStore | None = None,
         limits: Limits | None = None,
         faults: Interceptor | None = None,
         hosts: Iterable[str] = (),
@@ -93,6 +95,7 @@ class XmppServer:
             accounts=self._accounts,
             offline=offline if offline is not None else MemoryOffline(),
             rosters=rosters if rosters is not None else MemoryRosters(),
+            nodes=nodes if nodes is not None else MemoryNodes(),
             registration=self._registration,
             limits=self._limits,
             clock=clock,

@@ -18,7 +18,7 @@ STREAMS: Final = "http://etherx.jabber.org/streams"
 STANZAS: Final = "urn:ietf:params:xml:ns:xmpp-stanzas"
 XML: Final = "http://www.w3.org/XML/1998/namespace"
 
-# RFC 6120 §8.3.3: the error type that goes with each condition.
+# RFC 6120 §8.3.3: the error type that goes with each condition; unexpected-request as in XEP-0060.
 ERROR_TYPES: Final = {
     "bad-request": "modify",
     "conflict": "cancel",
@@ -35,6 +35,7 @@ ERROR_TYPES: Final = {
     "remote-server-not-found": "cancel",
     "resource-constraint": "wait",
     "service-unavailable": "cancel",
+    "unexpected-request": "cancel",
 }
 
 _SPECIAL = re.compile(r"[&<>\"\t\n\r]")
@@ -116,10 +117,10 @@ class Stanza:
         return (root.text or "") + "".join(child.tail or "" for child in root)
 
 
-def error_content(condition: str, text: str = "") -> str:
-    """Write the <error/> of an error stanza (RFC 6120 §8.3.2)."""
+def error_content(condition: str, text: str = "", detail: str = "") -> str:
+    """Write the <error/> of an error stanza (RFC 6120 §8.3.2); `detail` is an element, or ""."""
     said = f'<text xmlns="{STANZAS}" xml:lang="en">{escape(text)}</text>' if text else ""
-    return f'<error type="{ERROR_TYPES[condition]}"><{condition} xmlns="{STANZAS}"/>{said}</error>'
+    return f'<error type="{ERROR_TYPES[condition]}"><{condition} xmlns="{STANZAS}"/>{said}{detail}</error>'
 
 
 def reply(stanza: Stanza, sender: str, recipient: str, kind: str, content: str = "") -> bytes:
@@ -133,11 +134,13 @@ def reply(stanza: Stanza, sender: str, recipient: str, kind: str, content: str =
     return f'<{stanza.kind}{origin}{target}{identity} type="{kind}">{content}</{stanza.kind}>'.encode()
 
 
-def refusal(stanza: Stanza, sender: str, recipient: str, condition: str, text: str = "") -> bytes | None:
+def refusal(
+    stanza: Stanza, sender: str, recipient: str, condition: str, text: str = "", detail: str = ""
+) -> bytes | None:
     """Answer a stanza with an error; None where RFC 6120 §8.3.1 forbids one.
 
     An error is never answered by an error, nor is the answer of an IQ.
     """
     if stanza.type == "error" or (stanza.kind == "iq" and stanza.type == "result"):
         return None
-    return reply(stanza, sender, recipient, "error", error_content(condition, text))
+    return reply(stanza, sender, recipient, "error", error_content(condition, text, detail))

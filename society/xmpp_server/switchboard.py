@@ -58,6 +58,8 @@ class Switchboard:
         self.domain_xml = quote(domain)
         self._faults = faults
         self._users: dict[str, dict[str, Session]] = {}
+        self.services: set[str] = set()
+        """Other domains that the server itself answers for. Nobody has an account there."""
 
     def __iter__(self) -> Iterator[Session]:
         return (session for sessions in self._users.values() for session in sessions.values())
@@ -112,13 +114,21 @@ class Switchboard:
         """Send a stanza with these addresses."""
         self.deliver(target, stanza.render(sender.xml, recipient.xml), sender.full, stanza.kind)
 
-    def refuse(self, sender: Jid, stanza: Stanza, tried: Jid | None, condition: str, text: str = "") -> None:
+    def refuse(
+        self,
+        sender: Jid,
+        stanza: Stanza,
+        tried: Jid | None,
+        condition: str,
+        text: str = "",
+        detail: str = "",
+    ) -> None:
         """Answer a stanza with an error from the address that was tried (RFC 6120 §8.3.1).
 
         Nothing happens when the sender has left or when the stanza must not be answered by an error.
         """
         origin = tried.xml if tried is not None else self.domain_xml
-        data = refusal(stanza, origin, sender.xml, condition, text)
+        data = refusal(stanza, origin, sender.xml, condition, text, detail)
         target = self.find(sender)
         if data is not None and target is not None:
             self.deliver(target, data, tried.full if tried is not None else self.domain, stanza.kind)

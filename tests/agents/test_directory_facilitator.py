@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import agents.directory_facilitator
 from agents.base import LocutionAgent, Ports, Server
-from agents.directory_facilitator import COLLECTION, DirectoryFacilitator
-from behaviours.outcomes import Failed, NotUnderstood, Outcome, Refused, Succeeded
+from agents.directory_facilitator import COLLECTION, DESCRIPTION_BYTES, DirectoryFacilitator
+from behaviours.events import Hook, RecordNotKept, ignore
+from behaviours.outcomes import Failed, NotUnderstood, Outcome, Refuse, Refused, Succeeded
 from ontology.aid import AgentIdentifier
 from ontology.content import CONTENT_LIMIT, AgentAction, Done
 from ontology.errors import Cause
@@ -25,6 +28,7 @@ from ontology.management import (
     ServiceDescription,
 )
 from resilience.memory import MemoryRecords
+from resilience.sqlite_store import StoreError
 from tests.agents.conftest import TASK
 from tests.conftest import ManualClock, World
 
@@ -303,35 +307,80 @@ async def test_a_record_that_cannot_be_read_is_dropped(record: str, manual_clock
     assert await directory.search(Search(), _asked_by(alice)) == Found(descriptions=())
 
 
-async def test_what_cannot_be_recorded_is_not_changed(manual_clock: ManualClock) -> None:
-    class Broken(MemoryRecords):
-        is_broken = False
+class FullDisk(MemoryRecords):
+    is_full = False
 
-        def put(self, collection: str, key: str, text: str) -> None:
-            if self.is_broken:
-                raise OSError("the disk is full")
-            super().put(collection, key, text)
+    def put(self, collection: str, key: str, text: str) -> None:
+        if self.is_full:
+            raise StoreError(Path("society.sqlite"), "cannot grow, because the disk is full; make room")
+        super().put(collection, key, text)
 
-        def remove(self, collection: str, key: str) -> None:
-            if self.is_broken:
-                raise OSError("the disk is read-only")
-            super().remove(collection, key)
+    def remove(self, collection: str, key: str) -> None:
+        if self.is_full:
+            raise OSError("the disk is read-only")
+        super().remove(collection, key)
 
-    records = Broken()
-    directory = _unconnected(manual_clock, records)
+
+async def test_what_cannot_be_recorded_holds_until_a_restart(manual_clock: ManualClock) -> None:
+    records, facts = FullDisk(), []
+    directory = _unconnected(manual_clock, records, facts.append)
     alice, bob = (AgentIdentifier(name=f"{name}@localhost") for name in ("alice", "bob"))
-    await directory.register(Register(description=DfAgentDescription(name=alice)), _asked_by(alice))
-    records.is_broken = True
-    with pytest.raises(OSError, match="full"):
-        await directory.register(Register(description=DfAgentDescription(name=bob)), _asked_by(bob))
-    with pytest.raises(OSError, match="read-only"):
-        await directory.deregister(Deregister(name=alice), _asked_by(alice))
-    found: Any = await directory.search(Search(), _asked_by(alice))
-    assert [each.name for each in found.descriptions] == [alice]
+    entry = DfAgentDescription(name=alice, lease_time=60.0)
+    await directory.register(Register(description=entry), _asked_by(alice))
+    manual_clock.advance(50)
+    records.is_full = True
+    assert await directory.modify(Modify(description=entry), _asked_by(alice)) == Registered(lease_time=60.0)
+    await directory.register(Register(description=DfAgentDescription(name=bob)), _asked_by(bob))
+    manual_clock.advance(50)
+    assert await _names(directory) == ["alice", "bob"]
+    manual_clock.advance(10)
+    assert await _names(directory) == ["bob"]
+    assert await directory.deregister(Deregister(name=bob), _asked_by(bob)) == Done()
+    assert await _names(directory) == []
+    assert [type(fact) for fact in facts] == [RecordNotKept] * 4
+    assert facts[0].text == "the database society.sqlite cannot grow, because the disk is full; make room"
+    assert [fact.key.partition("@")[0] for fact in facts] == ["alice", "bob", "alice", "bob"]
 
 
-def _unconnected(clock: ManualClock, records: MemoryRecords | None = None) -> DirectoryFacilitator:
-    ports = Ports(clock=clock, records=records or MemoryRecords())
+@pytest.mark.parametrize(
+    "long", ["x" * DESCRIPTION_BYTES, '"<&' * (DESCRIPTION_BYTES // 11), "\u00e9" * 8_000]
+)
+async def test_a_description_has_a_limit(long: str, manual_clock: ManualClock) -> None:
+    """As it is sent: escaped, and in bytes."""
+    directory = _unconnected(manual_clock)
+    alice = AgentIdentifier(name="alice@localhost")
+    entry = DfAgentDescription(name=alice, services=(ServiceDescription(name=long),))
+    for answer in (
+        await directory.register(Register(description=entry), _asked_by(alice)),
+        await directory.modify(Modify(description=entry), _asked_by(alice)),
+    ):
+        assert isinstance(answer, Refuse)
+        assert answer.text.startswith("the description takes ")
+        assert answer.text.endswith(" bytes, and 16,000 are kept; shorten it")
+    assert await _names(directory) == []
+
+
+async def test_an_entry_that_does_not_fit_hides_no_other(
+    manual_clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agents.directory_facilitator, "ANSWER_BYTES", 900)
+    directory = _unconnected(manual_clock)
+    for name, quotes in (("alice", 1), ("bob", 200), ("carol", 1)):
+        agent = AgentIdentifier(name=f"{name}@localhost")
+        entry = DfAgentDescription(name=agent, services=(ServiceDescription(name="&" * quotes),))
+        await directory.register(Register(description=entry), _asked_by(agent))
+    assert await _names(directory) == ["alice", "carol"]
+
+
+async def _names(directory: DirectoryFacilitator) -> list[str]:
+    found: Any = await directory.search(Search(), _asked_by(AgentIdentifier(name="anyone@localhost")))
+    return [each.name.local_name for each in found.descriptions]
+
+
+def _unconnected(
+    clock: ManualClock, records: MemoryRecords | None = None, hook: Hook = ignore
+) -> DirectoryFacilitator:
+    ports = Ports(clock=clock, records=records or MemoryRecords(), hook=hook)
     return DirectoryFacilitator(DIRECTORY, "secret", Server(host="127.0.0.1"), ports)
 
 

@@ -10,7 +10,7 @@ import shutil
 import statistics
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ import learning.networks
 from agents.base import LocutionAgent
 from agents.coordinator import INFERENCE, TRAINING
 from agents.learner import Learner
-from behaviours.contracting import Contract
+from behaviours.contracting import Contract, Proposal
 from behaviours.events import ConversationEnded, HandlerFailed, MessageReceived
 from behaviours.outcomes import Failed, Outcome, Refused, Succeeded
 from learning import inference
@@ -282,6 +282,33 @@ async def test_no_bid_when_too_much_waits(lab: Lab, gate: Gate) -> None:
     gate.open.set()
     await working
     assert (await lab.call(lab.task())).declined == {}
+
+
+async def test_a_request_is_refused_when_too_much_waits(lab: Lab, gate: Gate) -> None:
+    await lab.learner(queue=0)
+    working = asyncio.ensure_future(lab.trained())
+    await gate.reached()
+    refused = await lab.ask(lab.task())
+    assert isinstance(refused, Refused)
+    assert refused.reason.cause == Cause.OVERLOADED
+    assert refused.reason.text == "1 training is under way or waiting; ask again later"
+    gate.open.set()
+    await working
+    await lab.trained()
+
+
+async def test_what_was_bid_for_is_done_though_much_waits_meanwhile(lab: Lab) -> None:
+    learner = await lab.learner(queue=0)
+    other: Any = object()
+
+    def choose(proposals: Sequence[Proposal]) -> Sequence[Proposal]:
+        learner._pending[other] = 1.0
+        return proposals
+
+    contract = await lab.society.client.call_for_proposals(["learner@localhost"], lab.task(), choose)
+    (outcome,) = contract.awards.values()
+    assert isinstance(outcome, Succeeded), outcome
+    assert isinstance(await lab.ask(lab.task()), Refused)
 
 
 def test_a_device_that_is_not_there(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

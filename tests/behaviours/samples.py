@@ -74,7 +74,7 @@ class Adder(Asker):
     async def add(self, action: Add, task: Participation) -> Answer:
         """Add."""
         self.started.set()
-        manner = self.mood if self.mood != "well" else action.manner
+        manner = self.mood if self.mood != "well" else action.manner.rstrip()
         try:
             match manner:
                 case "holding" | "stubborn" | "unwilling later":

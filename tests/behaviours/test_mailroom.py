@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from behaviours import complaints, mailroom
+from behaviours import complaints, mailroom, wire
 from behaviours.delivery import Undelivered
 from behaviours.events import (
     ConversationEnded,
@@ -131,8 +131,13 @@ async def test_a_request_without_protocol_or_conversation_is_served_all_the_same
 )
 @pytest.mark.parametrize("ontology", ["sums/1.0", None])
 async def test_content_that_does_not_fit_is_not_understood(
-    scene: Scene, content: str | None, cause: Cause, ontology: str | None
+    scene: Scene,
+    content: str | None,
+    cause: Cause,
+    ontology: str | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(wire, "STANZA_LIMIT", 10_000_000)
     (answer,) = await scene.hear(request(content=content, ontology=ontology))
     assert answer.performative is Performative.NOT_UNDERSTOOD
     assert told(answer).cause == cause

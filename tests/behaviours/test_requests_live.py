@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from behaviours import conversing, initiating, participating
+from behaviours import conversing, initiating, participating, wire
 from behaviours.connection import XmppConnection
 from behaviours.events import (
     ConversationEnded,
@@ -154,8 +154,8 @@ class Foreign(Done):
         (None, "TypeError: the handler returned NoneType, not a term, Refuse or Fail"),
         ("sum", "the handler returned str"),
         (Foreign(), "Foreign is no term of the ontology"),
-        (Fail("odd", "a\uffffb"), "U+FFFF, which XML cannot carry"),
-        (Refuse("odd", "a\uffffb"), "U+FFFF, which XML cannot carry"),
+        (Fail("odd", "x" * 1_000_000), "bytes as a stanza, 1,000,000 are sent"),
+        (Refuse("odd", "x" * 1_000_000), "bytes as a stanza, 1,000,000 are sent"),
         (ValueError("a\uffffb \ud800"), "ValueError: a\ufffdb \ufffd"),
         (asyncio.CancelledError(), "what it waited for was cancelled"),
     ],
@@ -507,12 +507,66 @@ async def test_bad_input_gets_one_sentence_and_the_agent_goes_on(
         assert adder.ports.dead_letters.list(ADDER)
 
 
-async def test_a_body_beyond_the_servers_limit_comes_back_and_the_sender_goes_on(world: World) -> None:
+async def test_what_is_too_large_is_not_sent_and_the_sender_goes_on(world: World) -> None:
+    adder, asker = await world.start(Adder, "adder"), await world.start(Asker, "asker")
+    with pytest.raises(
+        ValueError, match=r"5,000,\d+ bytes as a stanza, 1,000,000 are sent; send a reference"
+    ):
+        await asker.request(adder.me, Add(manner="x" * 5_000_000))
+    assert asker.mailroom.conversations() == []
+    assert value(await asker.request(adder.me, Add())) == 3
+
+
+async def test_what_is_beyond_the_servers_limit_comes_back_and_the_sender_goes_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "STANZA_LIMIT", 10_000_000)
     adder, asker = await world.start(Adder, "adder"), await world.start(Asker, "asker")
     cause, told = why(await asker.request(adder.me, Add(manner="x" * 5_000_000)))
     assert cause == Cause.UNREACHABLE
     assert "the server refused the message" in told
     assert value(await asker.request(adder.me, Add())) == 3
+
+
+async def test_what_xml_cannot_carry_travels_as_an_escape(world: World) -> None:
+    adder, asker = await world.start(Adder, "adder"), await world.start(Asker, "asker")
+    assert value(await asker.request(adder.me, Add(manner="\ufffe\uffff"))) == 3
+    odd = await world.start(Odd, "odd")
+    odd.answer = Fail("odd", "a\uffffb")
+    assert why(await asker.request(odd.me, Add())) == ("odd", "a\uffffb")
+
+
+async def test_an_agree_does_not_repeat_a_long_action(world: World) -> None:
+    puppet, adder = await Puppet.start(world, "puppet"), await world.start(Adder, "adder")
+    for size, is_repeated in ((10, True), (100_000, False)):
+        adder.started.clear()
+        puppet.say(request(Add(manner="agreeing" + " " * size), conversation_id=str(size)), adder.me)
+        agree = await puppet.hear(Performative.AGREE)
+        assert (agree.content is not None) == is_repeated
+        await puppet.hear(Performative.INFORM)  # what it tells meanwhile
+
+
+@pytest.mark.usefixtures("_impatient")
+async def test_nobody_works_on_for_an_initiator_that_has_gone(world: World) -> None:
+    adder, asker = await world.start(Adder, "adder"), await world.start(Asker, "asker")
+    asking = asyncio.ensure_future(asker.request(adder.me, Add(manner="agreeing"), result_within=None))
+    await asyncio.wait_for(adder.started.wait(), 5)
+    await asyncio.sleep(0.05)  # it has answered a first probe
+    cut(asker.client)
+    await asyncio.wait_for(adder.was_cancelled.wait(), 10)
+    asking.cancel()
+
+
+async def test_a_cancel_is_left_for_a_peer_that_is_taken_as_gone(world: World) -> None:
+    puppet, asker = await Puppet.start(world, "puppet"), await world.start(Asker, "asker")
+    asking = asyncio.ensure_future(asker.request(puppet.jid, Add(), result_within=None))
+    call = await puppet.hear(Performative.REQUEST)
+    puppet.say(call.reply(Performative.AGREE), asker.me)
+    seat = next(iter(asker.mailroom._seats.values()))
+    seat._take_back()
+    cancel = await puppet.hear(Performative.CANCEL)
+    assert (cancel.conversation_id, cancel.protocol) == (call.conversation_id, "fipa-request")
+    asking.cancel()
 
 
 # -- peers that vanish ---------------------------------------------------------------------------

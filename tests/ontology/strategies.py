@@ -24,6 +24,8 @@ from ontology.management import (
 )
 from ontology.models import DatasetRef, DeviceDescription, ModelVersion, ResourceDescription
 from ontology.tasks import (
+    FASTEST_BID,
+    LONGEST_BID,
     Awarded,
     AwardLost,
     Bid,
@@ -121,7 +123,13 @@ versions = st.builds(
     created=moments,
     code_version=texts,
 )
-bids = st.builds(Bid, seconds=measures, rows_per_second=positive, waiting=counts, device=devices)
+bids = st.builds(
+    Bid,
+    seconds=measures.filter(lambda number: number <= LONGEST_BID),
+    rows_per_second=positive.filter(lambda number: number <= FASTEST_BID),
+    waiting=counts,
+    device=devices,
+)
 rows = st.lists(st.lists(numbers, max_size=3).map(tuple), min_size=1, max_size=3).map(tuple)
 
 TERMS: dict[type[Term], st.SearchStrategy[Term]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 from hypothesis import given
@@ -384,8 +385,9 @@ class TestTerms:
 
     def test_a_bid_is_finite(self):
         device = {"kind": "cpu", "name": "x", "memory_bytes": 1}
-        with pytest.raises(ValidationError):
-            Bid(seconds=float("inf"), rows_per_second=1, device=device)
+        for seconds, rate in ((math.inf, 1), (1.1e9, 1), (1, math.inf), (1, 1.1e12), (math.nan, 1)):
+            with pytest.raises(ValidationError):
+                Bid(seconds=seconds, rows_per_second=rate, device=device)
 
     def test_the_label_of_a_model(self):
         @FEW

@@ -11,6 +11,7 @@ from protocols import machine
 from protocols.errors import LocalProtocolError, RemoteProtocolError
 from protocols.machine import Conversation
 from protocols.table import CANCELLING, PARTIES, Protocol, Role
+from protocols.traces import Entry
 from tests.protocols.samples import CONTENTS, NAME, NOW, TIM
 
 Choice = tuple[str, str, bool]
@@ -60,6 +61,8 @@ class ConversationPair:
         self.drops_copies = drops_copies
         self.now: datetime = NOW
         self.ends = {role: End(role) for role in PARTIES}
+        self.said: list[AclMessage] = []
+        """Everything, in the order in which it was said."""
         self._count = 0
 
     @property
@@ -202,9 +205,7 @@ class ConversationPair:
     def settle(self) -> None:
         """Deliver all that is on the way, in order, and let whoever is awaited come to an end."""
         for _ in range(100):
-            for role in PARTIES:
-                while self.ends[role].inbox:
-                    self.deliver(role)
+            self.deliver_all()
             if any(self.ends[role].inbox for role in PARTIES):
                 continue
             if self.let_all_end():
@@ -216,6 +217,40 @@ class ConversationPair:
                 return
             self.say(*last_words[0])
         raise AssertionError("the two never come to an end")
+
+    def take_a_turn(self) -> None:
+        """Let whoever may lead on do so, if somebody may, and the other one hear it."""
+        turns = (
+            (role, choice)
+            for role in PARTIES
+            for choice in self.choices(role)
+            if choice[0] not in {"cancel", "not-understood"} and self._leads_on(role, choice)
+        )
+        turn = next(turns, None)
+        if turn is not None:
+            self.say(*turn)
+        self.deliver_all()
+
+    def deliver_all(self) -> None:
+        """Let everything that is on the way arrive, in order."""
+        for role in PARTIES:
+            while self.ends[role].inbox:
+                self.deliver(role)
+
+    def would_say(self, role: Role, act: str) -> AclMessage:
+        """A message of this act, as this end would write it; nothing happens."""
+        message = self._compose(self.ends[role], act, "none", False, None)
+        return message.model_copy(update={"receiver": (NAME[role.other],)})
+
+    def recorded(self) -> list[Entry]:
+        """What was said, as it would be recorded: quickly, so that anything may have crossed."""
+        return [
+            Entry(line=number, time=NOW + timedelta(milliseconds=number), message=message)
+            for number, message in enumerate(self.said, start=1)
+        ]
+
+    def name(self, role: Role) -> str:
+        return NAME[role].name
 
     def _leads_on(self, role: Role, choice: Choice) -> bool:
         """Whether this end may say that now, and is elsewhere afterwards."""
@@ -264,4 +299,5 @@ class ConversationPair:
         self._post(end.role.other, answer)
 
     def _post(self, to: Role, message: AclMessage) -> None:
+        self.said.append(message.model_copy(update={"receiver": (NAME[to],)}))
         self.ends[to].inbox.append(message)

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from ontology.acl import Performative
 from protocols import machine
+from protocols.audit import audit
 from protocols.dutch_auction import DUTCH_AUCTION
 from protocols.english_auction import ENGLISH_AUCTION
 from protocols.errors import RemoteProtocolError
@@ -134,6 +135,7 @@ class OrderlyNetwork(Network):
             return
         self.pair.settle()
         assert all(self.pair.is_over(role) for role in PARTIES)
+        assert [each.sentence for each in audit(self.pair.recorded()) if not each.is_note] == []
         initiator, participant = self.pair.state(I), self.pair.state(P)
         if initiator != participant and (self.pair.protocol in AUCTIONS and self.pair.ends[P].gave_up):
             return  # both may speak: the bidder leaves while the auctioneer goes on, or ends the auction

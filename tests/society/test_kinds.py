@@ -83,6 +83,34 @@ def test_options_are_read_by_the_types_of_the_signature(folder):
     }
 
 
+@pytest.mark.parametrize(
+    ("what", "option", "told"),
+    [
+        ("coordinator", "bid_within = nan", "option bid_within: should be a finite number, not NaN"),
+        ("coordinator", "bid_within = -1", "option bid_within: should be greater than 0, not -1"),
+        ("coordinator", "attempts = 0", "option attempts: should be greater than or equal to 1, not 0"),
+        ("coordinator", "patience = inf", "option patience: should be a finite number, not Infinity"),
+        ("learner", "queue = -1", "option queue: should be greater than or equal to 0, not -1"),
+        (
+            "directory-facilitator",
+            "longest_lease = 0",
+            "option longest_lease: should be greater than 0, not 0",
+        ),
+        ("directory-facilitator", "longest_lease = nan", "option longest_lease: should be a finite number"),
+        (
+            "agents.registered:RegisteredAgent",
+            "lease = 1e300",
+            "option lease: should be less than or equal to",
+        ),
+    ],
+)
+def test_the_options_of_built_in_kinds_have_ranges(folder, what, option, told):
+    directory = '[[agent]]\nname = "directory"\nkind = "directory-facilitator"'
+    with pytest.raises(SocietyFileError) as caught:
+        kind(folder, what, option, directory)
+    assert f"kind {what!r}: {told}" in str(caught.value)
+
+
 def test_folders_and_the_directory_are_filled_in(folder):
     directory = '[[agent]]\nname = "yellow"\nkind = "directory-facilitator"'
     assert kind(folder, "own:Needy", "weight = 1", directory).options == {

@@ -65,7 +65,7 @@ def test_a_relative_time_counts_from_now(tmp_path):
     [
         (
             b"",
-            "an ACL message begins with { in JSON, with ( in FIPA00070 and with < in FIPA00071; this is empty",
+            "begins with { in JSON, with ( in FIPA00070 and with < in FIPA00071; this is empty",
         ),
         (b"hello", "this begins with 'hello'"),
         (b"(inform :content \xff)", "it is not UTF-8 at byte 17"),

@@ -15,6 +15,7 @@ from behaviours.events import (
     MessageReceived,
     MessageUndelivered,
     OutOfSequence,
+    RecordNotKept,
 )
 from ontology.errors import Cause
 from society.telemetry import REPEATED_AFTER, Telemetry, detail_of, name_of, sentence_of
@@ -93,6 +94,10 @@ def test_a_message_out_of_sequence_is_logged_once_though_it_is_answered(caplog):
         (
             HandlerFailed(agent=ME, peer="b", text="KeyError: 1"),
             "a@localhost failed at a message of b: KeyError: 1",
+        ),
+        (
+            RecordNotKept(agent=ME, key="b", text="full"),
+            "a@localhost could not write down b, which a restart will forget: full",
         ),
         (
             BehaviourRestarted(agent=ME, behaviour="X", attempt=2, text="oh"),
