@@ -64,6 +64,8 @@ class Ports:
     records: Records = field(default_factory=MemoryRecords)
     lock: Lock = field(default_factory=MemoryLock)
     clock: Callable[[], datetime] = system_now
+    record: Callable[[AclMessage], None] = lambda _message: None
+    """Shown every message that the agent sends, and what the platform says of those that are lost."""
 
 
 class LocutionAgent(Speaker, Agent):
@@ -239,7 +241,10 @@ class LocutionAgent(Speaker, Agent):
         return bool(takers)
 
     def _trace(self, message: AclMessage, peer: AgentIdentifier) -> None:
-        """Show a message on SPADE's dashboard, where it runs."""
+        """Have what we said recorded, and show a message on SPADE's dashboard, where it runs."""
+        is_lost = message.receiver == (self.me,) and message.sender != peer
+        if message.sender == self.me or is_lost:  # what comes in bears an address, even from ourselves
+            self.ports.record(message)
         if not self.web.is_started():
             return
         is_ours = message.sender is not None and message.sender.is_same_agent(self.me)

@@ -35,7 +35,6 @@ async def serve_request_when(job: Job) -> None:
     action, ontology = unnest(job.term.action, job.ontologies)
     condition, _of = unnest(job.term.condition, job.ontologies)
     wait, act = job.handlers.holds[type(condition)], job.handlers.on[type(action)]
-    job.seat.watch()  # it may be long until there is something to say that nobody gets
 
     async def wait_and_act(_when: Term, task: Participation) -> Answer:
         task.agree()  # not optional here: it agrees to wait (section 1.1)

@@ -16,7 +16,14 @@ from typing import Any
 from behaviours.conversing import Heard, Lost, Overdue, Seat, Told, after
 from behaviours.initiating import Hub, cancel, opening
 from behaviours.outcomes import Fail, Refuse
-from behaviours.participating import Job, Participation, broken, confirm_cancel, decline
+from behaviours.participating import (
+    INITIATOR_GONE_AFTER,
+    Job,
+    Participation,
+    broken,
+    confirm_cancel,
+    decline,
+)
 from behaviours.understanding import nest, unnest
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
@@ -313,7 +320,7 @@ async def serve_auction(job: Job) -> None:
     if not isinstance(job.term, AuctionStarted):
         raise TypeError(f"an auction opens with {AuctionStarted.tag}, not {job.term.tag}")
     lot, _ontology = unnest(job.term.lot, job.ontologies)
-    seat.watch()  # an auctioneer that has gone calls no more prices
+    seat.watch(INITIATOR_GONE_AFTER)  # an auctioneer that has gone calls no more prices
     listening = asyncio.ensure_future(seat.step())
     bidding: asyncio.Future[None] | None = None
     try:

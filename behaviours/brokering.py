@@ -12,7 +12,16 @@ from typing import cast
 from behaviours.conversing import Heard, Lost, Overdue, Seat, Told, after
 from behaviours.events import OutOfSequence
 from behaviours.handlers import Handler
-from behaviours.initiating import REPLY_WITHIN, RESULT_WITHIN, Hub, cancel, opening, outcome_of, withdraw
+from behaviours.initiating import (
+    REPLY_WITHIN,
+    RESULT_WITHIN,
+    Hub,
+    cancel,
+    let_go,
+    opening,
+    outcome_of,
+    withdraw,
+)
 from behaviours.outcomes import Answer, Expired, Fail, Outcome, Refuse
 from behaviours.participating import Job, Participation, confirm_cancel, decline, until_cancelled, work
 from ontology.acl import AclMessage, Performative
@@ -180,7 +189,7 @@ def _take_back(hub: Hub, seat: Seat, message: AclMessage) -> None:
 
     async def wait_for_answer() -> None:
         while not seat.is_over:
-            await seat.step()
+            let_go(seat, await seat.step())
             _settle(seat)  # the broker had ended before the cancel came
 
     if seat.protocol is RECRUITING:
@@ -199,7 +208,6 @@ async def serve_proxy(job: Job) -> None:
     if not isinstance(job.term, Proxy):
         raise TypeError(f"a proxy is about {Proxy.tag}, not {job.term.tag}")
     wanted: Proxy = job.term
-    seat.watch()
     found = await work(job.room, seat, task, _finding(job), wanted)
     if found is None or seat.is_over:
         return

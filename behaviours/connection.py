@@ -15,7 +15,8 @@ import ssl
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
+from xml.etree import ElementTree
 
 from slixmpp import JID
 from slixmpp.exceptions import IqError, IqTimeout
@@ -46,6 +47,20 @@ REMEMBERED = 10_000
 
 class ConnectionFailed(Exception):  # noqa: N818 - it reads as what happened
     """No session could be had, or it is lost for good; the text says why in one sentence."""
+
+
+class RequestRefused(Exception):  # noqa: N818 - it reads as what happened
+    """A request was answered by an error (RFC 6120, 8.3).
+
+    Attributes:
+        condition: one of RFC 6120, 8.3.3.
+        text: what the other side says to it; mostly "".
+    """
+
+    def __init__(self, condition: str, text: str) -> None:
+        super().__init__(f"{condition}: {text}" if text else condition)
+        self.condition = condition
+        self.text = text
 
 
 class Life(StrEnum):
@@ -128,7 +143,8 @@ class XmppConnection(XMPPClient):
         self._first: asyncio.Future[None] | None = None
         self._last_error = ""
         self._answering: set[str] = set()
-        self._pings: set[asyncio.Future[Any]] = set()
+        self._requests: set[asyncio.Future[Any]] = set()
+        self._watchers: list[tuple[Callable[[Element], bool], Callable[[], None]]] = []
         self._login: set[asyncio.Task[Any]] = set()
         self._has_stood = False
         self._online_since = -RETURN_WITHIN
@@ -224,7 +240,7 @@ class XmppConnection(XMPPClient):
         if not self.is_online:
             return Life.SILENT
         ping = asyncio.ensure_future(self["xep_0199"].send_ping(JID(jid), timeout=timeout))
-        self._pings.add(ping)
+        self._requests.add(ping)
         try:
             await asyncio.wait({ping})
             if not ping.cancelled():
@@ -235,14 +251,59 @@ class XmppConnection(XMPPClient):
         except IqError:
             return Life.GONE
         finally:
-            self._pings.discard(ping)
+            self._requests.discard(ping)
             ping.cancel()
         return Life.SILENT
+
+    @property
+    def full_jid(self) -> str:
+        """The session's full JID, as the server has bound it."""
+        return str(self.boundjid.full)
+
+    async def ask(self, kind: Literal["get", "set"], to: str, payload: str, timeout: float) -> Element:
+        """Send a request and return the answer, an `iq` element (RFC 6120, 8.2.3).
+
+        Raises:
+            RequestRefused: the answer is an error.
+            ConnectionFailed: there is no session, it broke, or no answer came in time. Whether what was asked
+                for has been done is unknown then.
+        """
+        if not self.is_online:
+            raise ConnectionFailed("there is no session with the server")
+        iq = self.make_iq(ito=JID(to), itype=kind)
+        iq.appendxml(ElementTree.fromstring(payload))  # noqa: S314 - it is ours
+        request = asyncio.ensure_future(iq.send(timeout=timeout))
+        self._requests.add(request)
+        try:
+            await asyncio.wait({request})
+            if request.cancelled():
+                raise ConnectionFailed("the connection to the server is lost")
+            answer: Element = request.result().xml
+        except IqTimeout:
+            raise ConnectionFailed(f"{to} has not answered within {timeout:g} s") from None
+        except NotConnectedError:
+            raise ConnectionFailed("the connection to the server is lost") from None
+        except IqError as error:
+            raise RequestRefused(str(error.condition), str(error.text or "")) from None
+        finally:
+            self._requests.discard(request)
+            request.cancel()
+        return answer
+
+    def watch(self, on_message: Callable[[Element], bool], on_online: Callable[[], None]) -> None:
+        """Have message stanzas offered before others get them, and be told of each session.
+
+        Args:
+            on_message: returns True for a stanza that is its own, which nobody else gets then.
+            on_online: called when a session stands, the first one included.
+        """
+        self._watchers.append((on_message, on_online))
 
     def _spawn_event(self, xml: Any) -> None:
         # slixmpp fires `message` only where there is a body; ours may have none.
         if xml.tag == MESSAGE:
-            self._on_message(xml)
+            if not any(takes(xml) for takes, _on_online in self._watchers):
+                self._on_message(xml)
         elif self.is_online:
             super()._spawn_event(xml)
         else:
@@ -265,13 +326,15 @@ class XmppConnection(XMPPClient):
             self._first.set_result(None)
         if self._keeping_alive is None or self._keeping_alive.done():
             self._keeping_alive = asyncio.get_running_loop().create_task(self._keep_alive())
-        self._on_online(str(self.boundjid.full))
+        self._on_online(self.full_jid)
+        for _takes, on_online in self._watchers:
+            on_online()
 
     def _ended(self, reason: object) -> None:
         was_online, told = self.is_online, str(reason or "the connection was lost")
         self._online.clear()
-        for ping in self._pings:
-            ping.cancel()  # no answer can come any more
+        for request in self._requests:
+            request.cancel()  # no answer can come any more
         if was_online and not self._is_stopping:
             self._on_offline(told)
         if self._fatal is not None and self._has_stood and not self._is_stopping:

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable
 from typing import Protocol as Port
 
-from behaviours.conversing import Heard, Lost, Overdue, Room, Seat, Told, after
+from behaviours.conversing import Heard, Lost, Overdue, Room, Seat, Step, Told, after
 from behaviours.outcomes import (
     Cancelled,
     Expired,
@@ -109,13 +109,21 @@ async def ask(
 
 def cancel(hub: Hub, seat: Seat, message: AclMessage) -> None:
     """Take a conversation back (FIPA00026, 2.2): say so, and let the answer come in the background."""
-
-    async def wait_for_answer() -> None:
-        while not seat.is_over:
-            await seat.step()
-
     if withdraw(hub, seat, message):
-        hub.keep(asyncio.ensure_future(wait_for_answer()))
+        hub.keep(asyncio.ensure_future(wait_for_end(seat)))
+
+
+async def wait_for_end(seat: Seat) -> None:
+    """See a cancelled conversation to its end; one whose cancel is never answered is let go of."""
+    while not seat.is_over:
+        let_go(seat, await seat.step())
+
+
+def let_go(seat: Seat, step: Step) -> None:
+    """End a conversation whose cancel was not answered in time."""
+    if isinstance(step, Overdue) and seat.conversation.state == CANCELLING:
+        text = f"{seat.peer} did not answer the cancel"
+        seat.lose(Reason(cause=Cause.EXPIRED, text=text, about=seat.peer.name))
 
 
 def withdraw(hub: Hub, seat: Seat, message: AclMessage) -> bool:
@@ -152,7 +160,7 @@ async def result_of(
                 return outcome_of(hub, seat, step)
 
 
-def outcome_of(hub: Hub, seat: Seat, step: Heard | Lost | Overdue | Told) -> Outcome:
+def outcome_of(hub: Hub, seat: Seat, step: Step) -> Outcome:
     """Read how a conversation ended off its last step."""
     match step:
         case Lost(reason):

@@ -89,7 +89,8 @@ class Participation:
             content = self._opening.content
             is_short = content is not None and len(content) <= ECHOED
             self._seat.say(self.message.reply(Performative.AGREE, content=content if is_short else None))
-            self._seat.watch(INITIATOR_GONE_AFTER)
+            if self._seat.replies_to is None:  # else who opened this, a recruiter say, does not wait for it
+                self._seat.watch(INITIATOR_GONE_AFTER)
 
     def tell(self, notice: Predicate) -> None:
         """Let the initiator know something meanwhile: an inform beside the protocol."""

@@ -6,7 +6,16 @@ import asyncio
 
 from behaviours.conversing import Heard, Lost, Overdue, Seat, Step, Told
 from behaviours.events import HandlerFailed
-from behaviours.initiating import REPLY_WITHIN, Hub, cancel, opening, outcome_of, withdraw
+from behaviours.initiating import (
+    REPLY_WITHIN,
+    Hub,
+    cancel,
+    let_go,
+    opening,
+    outcome_of,
+    wait_for_end,
+    withdraw,
+)
 from behaviours.outcomes import Ending, Fail, Refuse
 from behaviours.participating import Job, Participation, broken, decline, patience, until_cancelled
 from ontology.acl import Performative
@@ -19,7 +28,6 @@ from protocols.subscribe import SUBSCRIBE
 async def serve_subscription(job: Job) -> None:
     """Notify a subscriber of everything that the publisher yields, in order."""
     seat, task = job.seat, job.participation()
-    seat.watch()  # a subscriber that has gone is not noticed by silence
     agreeing = asyncio.get_running_loop().call_later(patience(job.room, seat), task.agree)
     try:
         await until_cancelled(seat, _publish(job, task))
@@ -107,8 +115,10 @@ class Subscription:
         seat = self._start()
         while not self._has_ended:
             step = await self._step(seat)
-            if self._has_ended:
-                break  # it was closed while we waited
+            if self._has_ended:  # it was closed while we waited
+                let_go(seat, step)
+                self._hub.keep(asyncio.ensure_future(wait_for_end(seat)))
+                break
             match step:
                 case Heard(message) if message.performative is Performative.INFORM:
                     seat.await_result(None)  # it is alive; look that it stays so
@@ -135,7 +145,8 @@ class Subscription:
         if self._seat is None:
             return
         if self._is_waited_for:
-            withdraw(self._hub, self._seat, self._message)  # the answer wakes the one that waits
+            # Two may not wait at once; the answer wakes the one that does, who then sees to the rest.
+            withdraw(self._hub, self._seat, self._message)
         else:
             cancel(self._hub, self._seat, self._message)
 

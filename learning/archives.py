@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import lzma
 import math
+import struct
+import tokenize
 import zipfile
 import zlib
 from typing import Any, BinaryIO
@@ -13,6 +16,21 @@ from numpy.typing import NDArray
 
 from learning.columns import Columns, check_names, from_arrays
 from learning.errors import DatasetError, DatasetTooLargeError, MissingExtraError
+
+_UNREADABLE = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, NotImplementedError, OSError,
+    OverflowError, RuntimeError, ValueError,
+)  # fmt: skip
+"""What `zipfile` and what it unpacks with raise for an archive that is damaged."""
+
+_NO_HEADER = (
+    tokenize.TokenError, SyntaxError, AttributeError, EOFError, IndexError, KeyError, MemoryError,
+    OverflowError, RecursionError, TypeError, ValueError,
+)  # fmt: skip
+"""What NumPy raises for a header that is not its own: it reads a Python literal and looks for its parts."""
+
+MOST_AXES = 32
+"""Axes that every version of NumPy can hold."""
 
 
 def read_npz(stream: BinaryIO, source: str, limit_bytes: int) -> Columns:
@@ -41,8 +59,9 @@ def read_npz(stream: BinaryIO, source: str, limit_bytes: int) -> Columns:
                 if key in arrays:
                     raise DatasetError(source, "two arrays have this name; rename one", column=key)
                 arrays[key] = _read_npy(archive.read(member), source, key)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise DatasetError(source, f"this is not a readable NPZ archive ({error}); save it again") from error
+    except _UNREADABLE as error:
+        told = f"this is not a readable NPZ archive ({_first_line(error)}); save it again"
+        raise DatasetError(source, told) from error
     return from_arrays(arrays, source)
 
 
@@ -55,25 +74,31 @@ def _read_npy(content: bytes, source: str, key: str) -> NDArray[Any]:
             np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         )
         shape, fortran_order, dtype = header(member)
-    except (ValueError, EOFError) as error:
-        raise DatasetError(
-            source, f"this is not a NumPy array ({str(error)[:80]}); save it with numpy.savez", column=key
-        ) from error
+    except _NO_HEADER as error:
+        told = f"this is not a NumPy array ({_first_line(error)[:80]}); save it with numpy.savez"
+        raise DatasetError(source, told, column=key) from error
     if dtype.hasobject:
         raise DatasetError(
             source,
             "the array holds pickled Python objects, which are never loaded; save numbers or text",
             column=key,
         )
+    if len(shape) > MOST_AXES or any(side < 0 for side in shape) or dtype.itemsize == 0:
+        told = f"no array has {len(shape)} axes, the shape {str(shape)[:60]} and the type {str(dtype)[:60]}"
+        raise DatasetError(source, f"{told}; save it again", column=key)
     if math.prod(shape) * dtype.itemsize != len(content) - member.tell():
         raise DatasetError(
             source,
-            f"the array says it has the shape {shape}, but {len(content) - member.tell():,} bytes follow; "
-            "save it again",
+            f"the array says it has the shape {str(shape)[:60]}, but {len(content) - member.tell():,} bytes "
+            "follow; save it again",
             column=key,
         )
-    if dtype.itemsize == 0 or math.prod(shape) == 0:
-        return np.empty(shape, dtype=dtype)
+    if math.prod(shape) == 0:
+        try:
+            return np.empty(shape, dtype=dtype)
+        except (ValueError, OverflowError) as error:  # the axes that are not empty are too long
+            told = f"no array has the shape {str(shape)[:60]}; save it again"
+            raise DatasetError(source, told, column=key) from error
     values = np.frombuffer(content, dtype=dtype, offset=member.tell())
     return values.reshape(shape, order="F" if fortran_order else "C")
 
@@ -111,10 +136,14 @@ def read_parquet(stream: BinaryIO, source: str, limit_bytes: int) -> Columns:
         # Repeated text stays in memory once.
         table = parquet.ParquetFile(stream, read_dictionary=words).read(use_threads=False)
         values = {name: _parquet_column(pa, table.column(name), source, name) for name in names}
-    except (pa.ArrowException, OSError) as error:
-        told = str(error).splitlines()[0][:120] if str(error) else "no details"
-        raise DatasetError(source, f"this is not a readable Parquet file ({told}); save it again") from error
+    except (pa.ArrowException, OSError, ValueError) as error:
+        told = f"this is not a readable Parquet file ({_first_line(error)}); save it again"
+        raise DatasetError(source, told) from error
     return from_arrays(values, source)
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), "")[:120] or type(error).__name__
 
 
 def _is_text(pa: Any, kind: Any) -> bool:

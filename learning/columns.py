@@ -64,9 +64,11 @@ def from_arrays(arrays: Mapping[str, NDArray[Any]], source: str) -> Columns:
         raise DatasetError(
             source, f"there are {width:,} columns and {COLUMN_LIMIT:,} are read; is the table transposed?"
         )
+    if not width:
+        raise DatasetError(source, "there are no columns; every array needs values in its rows")
     found: dict[str, NDArray[Any]] = {}
     for key, values in arrays.items():
-        for index in np.ndindex(values.shape[1:]):
+        for index in np.ndindex(values.shape[1:]) if values.size else ():
             name = "_".join((key, *map(str, index)))
             if name in found:
                 raise DatasetError(source, "two columns have this name; rename one", column=name)
@@ -86,12 +88,30 @@ def _column(values: NDArray[Any], source: str, name: str) -> NDArray[Any]:
                 raise not_finite(source, str(values[wrong[0]]), int(wrong[0]) + 1, name, "row")
             return numbers
         case "U":
+            codes = np.ascontiguousarray(values).view(np.dtype("u4").newbyteorder(values.dtype.byteorder))
+            wrong = np.flatnonzero((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes <= 0xDFFF)))
+            if wrong.size:
+                row = int(wrong[0]) // (values.dtype.itemsize // 4) + 1
+                raise _no_character(source, row, name)
             return values.astype(object)
         case "O" if all(isinstance(value, str) for value in values):
-            return values
+            return _written(values, source, name)
         case kind:
             told = "text as bytes" if kind == "S" else f"the type {values.dtype}"
             raise DatasetError(source, f"{told} is not read; save numbers or text (str)", column=name)
+
+
+def _written(values: NDArray[Any], source: str, name: str) -> NDArray[Any]:
+    for row, value in enumerate(values, start=1):
+        if not value.isascii() and any("\ud800" <= each <= "\udfff" for each in value):
+            raise _no_character(source, row, name)
+    return values
+
+
+def _no_character(source: str, row: int, name: str) -> DatasetError:
+    """The error for what no UTF-8 text can hold, and so no message and no manifest: half a surrogate pair."""
+    told = "the text holds what is no character, such as half a surrogate pair; save it again"
+    return DatasetError(source, told, line=row, column=name, unit="row")
 
 
 def _first_text(values: NDArray[Any]) -> Cell | None:
@@ -127,7 +147,7 @@ def not_finite(source: str, value: str, line: int, column: str, unit: Unit) -> D
     """The error for NaN and the infinities."""
     return DatasetError(
         source,
-        f"{value!r} is no finite number; replace it or leave the row out",
+        f"{value[:60]!r} is no finite number; replace it or leave the row out",
         line=line,
         column=column,
         value=value,

@@ -202,7 +202,7 @@ class DataFolder:
                 # An absolute path may lie elsewhere, and a symbolic link may lead out.
                 if path.is_relative_to(base) and path.is_file():
                     return path
-            except (OSError, RuntimeError):  # a name that is too long, links in a circle
+            except (OSError, RuntimeError, ValueError):  # a name that is too long, links in a circle
                 continue
         raise DatasetNotFoundError(
             uri, f"there is no such file in the data folder; it has {listed(self._names())}"
@@ -269,8 +269,16 @@ def meant(name: str, known: Iterable[str]) -> str:
 
 def _path_of(uri: str) -> Path:
     path = uri
+    try:
+        uri.encode()
+    except UnicodeEncodeError as error:
+        told = "the path holds half a character (a surrogate); write it in UTF-8"
+        raise DatasetNotFoundError(ascii(uri), told) from error
     if uri.lower().startswith("file:"):
-        parts = urlsplit(uri)
+        try:
+            parts = urlsplit(uri)
+        except ValueError as error:
+            raise DatasetNotFoundError(uri, f"this is no file: address ({error}); write a path") from error
         if parts.netloc not in {"", "localhost"}:
             raise DatasetNotFoundError(
                 uri, f"the file is on the host {parts.netloc!r}; only local files are read"

@@ -49,7 +49,7 @@ class DatasetError(LearningError):
             (
                 source,
                 "" if line is None else f", {unit} {line}",
-                "" if column is None else f", column {column!r}",
+                "" if column is None else f", column {column[:60]!r}",
             )
         )
         super().__init__(f"{where}: {fault}")

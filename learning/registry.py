@@ -18,6 +18,7 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable
 from datetime import datetime
 from itertools import count
@@ -171,8 +172,7 @@ class ModelStore:
         name, number = self._find(label)
         place, told = self.folder / name / str(number), f"{name}:{number}"
         try:
-            manifest = (place / MANIFEST).read_bytes()
-            weights = (place / WEIGHTS).read_bytes()
+            manifest, weights = _content(place / MANIFEST), _content(place / WEIGHTS)
         except OSError as error:
             missing = Path(str(error.filename)).name
             raise ModelDamagedError(
@@ -183,7 +183,7 @@ class ModelStore:
             card = ModelCard.model_validate_json(json.dumps(fields["model"]))
             created = datetime.fromisoformat(fields["created"])
             sha256 = str(fields["sha256"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, RecursionError, TypeError, ValueError) as error:
             raise ModelDamagedError(told, f"{MANIFEST} is no model's manifest; train it again") from error
         if hashlib.sha256(weights).hexdigest() != sha256:
             raise ModelDamagedError(told, f"{WEIGHTS} is not what {MANIFEST} says (sha256); train it again")
@@ -208,16 +208,18 @@ def _sealed(fields: dict[str, Any]) -> bytes:
 def _unsealed(manifest: bytes, label: str) -> dict[str, Any]:
     try:
         fields = json.loads(manifest)
-    except ValueError as error:
+        is_sealed = isinstance(fields, dict) and fields.pop("manifest_sha256", None) == _seal(fields)
+    except (ValueError, RecursionError) as error:
         raise ModelDamagedError(label, f"{MANIFEST} is not JSON; train it again") from error
-    if not isinstance(fields, dict) or fields.pop("manifest_sha256", None) != _seal(fields):
+    if not is_sealed:
         raise ModelDamagedError(label, f"{MANIFEST} was changed after it was written; train it again")
     if fields.get("format") != FORMAT:
         raise ModelDamagedError(
             label,
             f"{MANIFEST} has the format {fields.get('format')!r}; this version of Locution reads {FORMAT}",
         )
-    return fields
+    whole: dict[str, Any] = fields
+    return whole
 
 
 def _seal(fields: object) -> str:
@@ -261,6 +263,14 @@ def _renamed(draft: Path, place: Path) -> Path | None:
             return None
         raise
     return place
+
+
+def _content(path: Path) -> bytes:
+    """Read a regular file. To open a pipe in the usual way would wait for a writer for ever."""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        return stream.read()
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -7,24 +7,25 @@ spoke, the doubt is in favour of the speaker (`protocols.exchange`).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from datetime import datetime
 
 from ontology.acl import AclMessage, Performative
 from ontology.errors import shown
 from protocols.contract_net import CONTRACT_NET
-from protocols.exchange import Exchange
+from protocols.exchange import Due, Exchange
 from protocols.findings import Finding, Rule
 from protocols.registry import PROTOCOLS
 from protocols.request import REQUEST
-from protocols.table import Protocol, Role
+from protocols.table import ANY, Protocol, Role
 from protocols.traces import Entry
 
 
 def audit(entries: Iterable[Entry]) -> list[Finding]:
     """Hold a trace against the protocols; findings in the order of its lines."""
-    auditor = _Auditor()
-    for entry in sorted(entries, key=lambda each: each.time):
+    ordered = sorted(entries, key=lambda each: each.time)
+    auditor = _Auditor({each.sender for each in ordered})
+    for entry in ordered:
         for receiver in entry.receivers:
             auditor.take(entry, receiver)
     auditor.close()
@@ -32,8 +33,11 @@ def audit(entries: Iterable[Entry]) -> list[Finding]:
 
 
 class _Auditor:
-    def __init__(self) -> None:
+    def __init__(self, speakers: Set[str]) -> None:
         self.findings: list[Finding] = []
+        self._speakers = speakers
+        """Who says anything in the trace. What others say is not recorded, and may explain anything."""
+        self._unrecorded: set[str] = set()
         self._exchanges: defaultdict[str, list[Exchange]] = defaultdict(list)
         self._named: defaultdict[str, list[Entry]] = defaultdict(list)
         """Messages by their reply-with."""
@@ -59,16 +63,14 @@ class _Auditor:
 
     def close(self) -> None:
         """What is left undone at the end of the trace."""
-        for exchanges in self._exchanges.values():
-            for exchange in exchanges:
-                self._close(exchange)
+        for exchange in [each for exchanges in self._exchanges.values() for each in exchanges]:
+            if not exchange.is_lost:
+                self._close(exchange, exchange.last.time if self._now is None else self._now)
 
-    def _close(self, exchange: Exchange) -> None:
-        if self._now is None or exchange.is_lost:
-            return
-        if exchange.due is not None and exchange.due.limit < self._now:
-            self._overdue(exchange, exchange.due.entry, "has not answered")
-        elif not exchange.may_be_over(self._now):
+    def _close(self, exchange: Exchange, now: datetime) -> None:
+        if exchange.due is not None and exchange.due.limit < now:
+            self._overdue(exchange, exchange.due, exchange.due.entry, "has not answered")
+        elif not exchange.may_be_over(now):
             last, name = exchange.last, exchange.protocol.name
             role = next(iter(exchange.roles_of(last.sender)), None)
             text = f"had the last word in conversation {shown(exchange.id)!r} of {name}, which never ended"
@@ -92,6 +94,18 @@ class _Auditor:
             text = f"answered line {answered[-1].line} without its conversation-id"
             self._tell(Rule.MISSING_CONVERSATION_ID, entry, text)
         return False
+
+    def _is_doubtful(self, protocol: Protocol, role: Role, entry: Entry, receiver: str) -> bool:
+        """Whether it may be in order after something that is not recorded; then there is a note of it."""
+        act = entry.message.performative.value
+        acts = {name.partition("/")[0] for _state, speaker, name in protocol.transitions if speaker is role}
+        if receiver in self._speakers or not (act in _ANYWHERE or acts & {act, ANY}):
+            return False
+        if receiver not in self._unrecorded:
+            self._unrecorded.add(receiver)
+            text = f"speaks with {receiver}, of whom nothing is recorded: what that explains is not judged"
+            self._tell(Rule.NOT_RECORDED, entry, text)
+        return True
 
     def _is_of_the_platform(self, exchange: Exchange | None, entry: Entry, receiver: str) -> bool:
         """The agent management system says that a message could not be delivered (FIPA00067)."""
@@ -132,6 +146,8 @@ class _Auditor:
             self._open(protocol, entry, receiver)
         elif act is Performative.NOT_UNDERSTOOD and entry.message.in_reply_to in self._named:
             return  # about something that opens no conversation
+        elif protocol is not None and self._is_doubtful(protocol, Role.PARTICIPANT, entry, receiver):
+            return
         elif name is not None or self._is_answer(message):
             text = f"said {act.value} in conversation {shown(message.conversation_id)!r}, which nobody opened"
             self._tell(Rule.REPLY_TO_NOBODY, entry, text)
@@ -164,7 +180,8 @@ class _Auditor:
         if named is exchange.protocol:
             fault = self._answers_amiss(exchange, entry)
             if fault is not None:
-                self._tell(*fault, exchange, roles[0])
+                if not self._excused(exchange, roles, entry, receiver):
+                    self._tell(*fault, exchange, roles[0])
                 return
         opens = named is not None and named.opens_with(message.performative)
         if named is not exchange.protocol and not opens:
@@ -177,6 +194,8 @@ class _Auditor:
             if told is None:
                 return
             faults.append(told)
+        if faults and self._excused(exchange, roles, entry, receiver):
+            return
         if named is not None and opens:
             self._reused(entry, exchange)
             if exchange.was_over(roles[0], entry, surely=False):
@@ -186,6 +205,13 @@ class _Auditor:
             self._tell(Rule.AFTER_THE_END, entry, text, exchange, roles[0])
         else:
             self._tell(Rule.OUT_OF_SEQUENCE, entry, f"broke the sequence: {faults[0]}", exchange, roles[0])
+
+    def _excused(self, exchange: Exchange, roles: list[Role], entry: Entry, receiver: str) -> bool:
+        """Whether the other side has spoken, and that is not recorded."""
+        if not self._is_doubtful(exchange.protocol, roles[0], entry, receiver):
+            return False
+        exchange.is_lost = True  # from here on nobody knows where it stands
+        return True
 
     def _answers_amiss(self, exchange: Exchange, entry: Entry) -> tuple[Rule, Entry, str] | None:
         """Whether a message answers what it may not answer."""
@@ -221,18 +247,15 @@ class _Auditor:
 
     def _look_at_the_clock(self, exchange: Exchange, entry: Entry) -> None:
         due = exchange.due
-        if due is None or entry.time <= due.limit:
+        if due is None or exchange.is_lost or entry.time <= due.limit:
             return
         if due.role in exchange.roles_of(entry.sender):
-            self._overdue(exchange, entry, "answered late:")
+            self._overdue(exchange, due, entry, "answered late:")
         else:
-            self._overdue(exchange, due.entry, "has not answered")
+            self._overdue(exchange, due, due.entry, "has not answered")
         exchange.due = None
 
-    def _overdue(self, exchange: Exchange, entry: Entry, how: str) -> None:
-        due = exchange.due
-        if due is None:
-            return
+    def _overdue(self, exchange: Exchange, due: Due, entry: Entry, how: str) -> None:
         asked = due.entry.message.performative.value
         if entry is due.entry:
             told = f"{how} the {asked} by its reply-by, {due.limit.isoformat()}"
@@ -261,6 +284,8 @@ class _Auditor:
             )
         )
 
+
+_ANYWHERE = frozenset({"cancel", "not-understood"})
 
 _OPENINGS = {Performative.REQUEST: REQUEST, Performative.CFP: CONTRACT_NET}
 """How acts are taken that name no protocol, as chat clients write them."""

@@ -18,7 +18,7 @@ NOTE = (
     "At every state but the first and the last ones:",
     "I: cancel, answered by P: inform (done) or failure",
     "not-understood by whoever was spoken to ends it,",
-    "where none is drawn; so does a [deadline]: EXPIRED",
+    "where none is drawn, and so does a [deadline]: EXPIRED",
 )
 """What holds in every protocol and stands in no table; see `protocols.machine`."""
 
@@ -40,13 +40,14 @@ def steps(protocol: Protocol) -> dict[tuple[str, str], list[str]]:
 
 def draw(protocol: Protocol) -> str:
     """Draw a table; the text ends without a line feed."""
-    lines = ["stateDiagram-v2", f"    [*] --> {protocol.start}"]
+    # From left to right, or the label of an arrow from a state to itself is hidden by others.
+    lines = ["stateDiagram-v2", "    direction LR", f"    [*] --> {protocol.start}"]
     arrows = steps(protocol)
     lines += [
         f"    {state} --> {following} : {', '.join(told)}" for (state, following), told in arrows.items()
     ]
     lines += [f"    {state} --> [*]" for state in sorted(protocol.terminal)]
-    lines.append(f"    note left of {protocol.start}")
+    lines.append(f"    note right of {protocol.start}")
     lines += [f"        {line}" for line in NOTE]
     lines.append("    end note")
     return "\n".join(lines)

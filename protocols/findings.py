@@ -31,6 +31,12 @@ class Rule(StrEnum):
     """Two machines that do not understand each other would say so for ever (our policy)."""
     NEVER_ENDED = "never-ended"
     """A note: the trace ends before the conversation does."""
+    NOT_RECORDED = "not-recorded"
+    """A note: only one side's words are in the trace, and nobody can say whether they are in order."""
+
+
+NOTES = frozenset({Rule.NEVER_ENDED, Rule.NOT_RECORDED})
+"""What nobody is to blame for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +58,7 @@ class Finding:
     @property
     def is_note(self) -> bool:
         """Whether nobody is to blame."""
-        return self.rule is Rule.NEVER_ENDED
+        return self.rule in NOTES
 
     @property
     def sentence(self) -> str:

@@ -19,7 +19,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -82,6 +82,7 @@ class SqliteStore:
         self.path = path
         self._letters = letters
         with self._alone(), self._told():
+            self._make()
             # Transactions are written out, so that nothing is left open by an implicit BEGIN.
             self._connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
             try:
@@ -154,6 +155,16 @@ class SqliteStore:
         )
 
     # -- the file --------------------------------------------------------------------------------
+
+    def _make(self) -> None:
+        """Make the file for this user only; SQLite gives the two beside it the same rights.
+
+        Only where there is none: to close a file that is open elsewhere in the process ends SQLite's locks
+        on it (https://sqlite.org/howtocorrupt.html, section 2.2).
+        """
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with suppress(OSError):  # it is there, or SQLite says what is wrong
+            os.close(os.open(self.path, flags, 0o600))
 
     def _open(self) -> None:
         run = self._connection.execute

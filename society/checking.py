@@ -110,8 +110,8 @@ def _free(name: str, host: str, port: int) -> Point:
         with socket.socket(info[0], socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(info[4])
-    except OSError as error:
-        told = error.strerror or str(error)
+    except (OSError, UnicodeError) as error:
+        told = getattr(error, "strerror", None) or str(error)
         return Point(
             name, False, f"{host} port {port}: {told}; does a society run already? Or choose another"
         )
@@ -122,7 +122,7 @@ def _reachable(file: SocietyFile) -> Point:
     host, port = file.xmpp.host, file.xmpp.port
     try:
         socket.create_connection((host, port), timeout=5).close()
-    except OSError as error:
-        told = error.strerror or str(error)
+    except (OSError, UnicodeError) as error:
+        told = getattr(error, "strerror", None) or str(error)
         return Point("xmpp", False, f"no server at {host} port {port}: {told}; start it, or correct [xmpp]")
     return Point("xmpp", True, f"a server answers at {host} port {port}")

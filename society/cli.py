@@ -6,22 +6,21 @@ Exit codes: 0, 1 when something went wrong, 2 when the command was misused, 130 
 
 from __future__ import annotations
 
-import asyncio
-import logging
+import math
 import os
-import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 from click.core import ParameterSource
 
+from society import running
 from society.errors import MisuseError, SocietyError
 from society.events import Tell, tell_as_json
+from society.running import InterruptedByUserError
 
 if TYPE_CHECKING:
     from society.config import SocietyFile
@@ -31,6 +30,13 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 INTERRUPTED = 130
 
 _BEGAN = time.monotonic()
+
+
+def _finite(_context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise MisuseError(f"{parameter.opts[0]}: write a finite number, not {value}")
+    return value
+
 
 file_option = click.option(
     "--file",
@@ -105,7 +111,13 @@ def xmpp_server(path: Path, *, as_json: bool, verbose: bool) -> int:
 @click.option("--held-out", type=float, help="The fraction of rows to measure on [default: 0.2]")
 @click.option("--seed", type=int, help="[default: 0]")
 @click.option("--device", metavar="DEVICE", help="auto, cpu or cuda [default: auto]")
-@click.option("--at-least", type=float, metavar="SCORE", help="Fail below this held-out accuracy, or r2.")
+@click.option(
+    "--at-least",
+    type=float,
+    callback=_finite,
+    metavar="SCORE",
+    help="Fail below this held-out accuracy, or r2.",
+)
 def train(
     data: Path, path: Path, to: str | None, at_least: float | None, *, as_json: bool, **wishes: Any
 ) -> int:
@@ -179,7 +191,10 @@ def check(path: Path, *, as_json: bool) -> int:
 @json_option
 @format_option
 @click.option("--message", "source", metavar="FILE|-", help="Send this whole message instead, in any form.")
-@click.option("--wait", type=float, default=10.0, show_default=True, help="Seconds for each reply; 0: none.")
+@click.option(
+    "--wait", type=float, callback=_finite, default=10.0, show_default=True,
+    help="Seconds for each reply; 0: none.",
+)  # fmt: skip
 @click.option("--protocol", metavar="NAME", help="E.g. fipa-request.")
 @click.option("--ontology", metavar="NAME")
 @click.option("--language", metavar="NAME")
@@ -268,6 +283,38 @@ def ontology_export(name: str, form: str) -> int:
     return 0
 
 
+@cli.command(short_help="Show the interaction protocols.")
+@click.argument("name", required=False)
+@click.option("--mermaid", is_flag=True, help="Draw NAME as a Mermaid state diagram.")
+@json_option
+def protocols(name: str | None, *, mermaid: bool, as_json: bool) -> int:
+    """List the interaction protocols, or show how NAME goes, e.g. fipa-request."""
+    from society import conversations
+
+    if mermaid and (name is None or as_json):
+        raise click.UsageError("--mermaid draws one protocol: name it, and leave out --json")
+    if as_json:
+        for table in conversations.tables(name):
+            tell_as_json("protocol", **conversations.record_of(table))
+        return 0
+    if name is None:
+        lines = conversations.summary()
+    else:
+        lines = (conversations.drawn if mermaid else conversations.described)(conversations.protocol_of(name))
+    _write_line("\n".join(lines))
+    return 0
+
+
+@cli.command(short_help="Say who broke which rule in a recorded trace.")
+@click.argument("trace", type=click.Path(path_type=Path))
+@json_option
+def audit(trace: Path, *, as_json: bool) -> int:
+    """Say which agent broke which rule of which protocol in TRACE, as [society] trace has recorded it."""
+    from society import conversations
+
+    return conversations.judge(trace, None if as_json else _write_line)
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and end the process with its exit code; every error is one sentence on stderr."""
     try:
@@ -279,7 +326,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = error.exit_code
     except SocietyError as error:
         _complain(str(error))
-        code = {MisuseError: 2, _Interrupted: INTERRUPTED}.get(type(error), 1)
+        code = {MisuseError: 2, InterruptedByUserError: INTERRUPTED}.get(type(error), 1)
     except (KeyboardInterrupt, click.Abort):
         _complain("interrupted")
         code = INTERRUPTED
@@ -287,24 +334,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         # Whoever read our output has gone, as in `locution agents | head -1`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
-    _tidy_up()
+    running.tidy_up()
     sys.exit(code)
-
-
-class _Interrupted(SocietyError):  # noqa: N818 - it reads as what happened
-    """The user had enough, and what was asked has been taken back."""
 
 
 def _complain(text: str) -> None:
     click.echo(f"locution: {text[:1].lower() + text[1:] if text[1:2].islower() else text}", err=True)
-
-
-def _tidy_up() -> None:
-    # SPADE 4.1.4: it imports pyjabber, which makes a temporary folder at import and leaves it there.
-    module = sys.modules.get("pyjabber.plugins.xep_0363.upload_server")
-    if module is not None:
-        with suppress(OSError, AttributeError):
-            Path(module.TEMP_DIR).rmdir()
 
 
 def _load(path: Path) -> SocietyFile:
@@ -346,45 +381,15 @@ def _write_line(line: str) -> None:
     sys.stdout.flush()
 
 
-def _log_to_stderr(*, verbose: bool) -> None:
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
-    logging.getLogger("locution").setLevel(logging.DEBUG if verbose else logging.WARNING)
-    # What slixmpp and SPADE have to say about connections, our own facts say in a sentence.
-    for name in ("slixmpp", "spade", "asyncio"):
-        logging.getLogger(name).setLevel(logging.WARNING if verbose else logging.CRITICAL)
-
-
 def _up(path: Path, only: Sequence[str], *, as_json: bool, verbose: bool) -> int:
     from society.arguments import names
 
-    _log_to_stderr(verbose=verbose)
+    running.log_to_stderr(verbose=verbose)
     file, tell = _load(path), _teller(as_json)
     tell("starting", society=file.society.name, file=str(path))
-
-    from society import launcher
-
-    last_resort = launcher.LastResort()
-    running = launcher.run(file, names(only), tell, began=_BEGAN, on_stopping=last_resort.start)
-    try:
-        return asyncio.run(running)
-    finally:
-        last_resort.cancel()
+    return running.up(file, names(only), tell, began=_BEGAN)
 
 
-def _ask(as_json: bool, command: Callable[[Tell], Coroutine[Any, Any, int]]) -> int:
-    """Run a command of a client; Ctrl-C and SIGTERM take back what was asked."""
-    _log_to_stderr(verbose=False)
-    tell = _teller(as_json)
-
-    async def run() -> int:
-        task = asyncio.current_task()
-        if task is not None:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await command(tell)
-
-    try:
-        return asyncio.run(run())
-    except (asyncio.CancelledError, KeyboardInterrupt):
-        raise _Interrupted("interrupted") from None
-    finally:
-        getattr(tell, "close", lambda: None)()
+def _ask(as_json: bool, command: running.Command) -> int:
+    running.log_to_stderr(verbose=False)
+    return running.ask(_teller(as_json), command)

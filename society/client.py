@@ -15,6 +15,7 @@ from ontology.management import DfAgentDescription, Found, Search, ServiceDescri
 from society.config import SocietyFile
 from society.errors import NotRunningError
 from society.events import Tell, told_if_slow
+from society.recording import recording_of
 from society.state import StateFolder
 from society.wiring import mended, server_address
 
@@ -64,7 +65,7 @@ async def operator(file: SocietyFile) -> AsyncIterator[LocutionAgent]:
     """
     password = StateFolder(file.society.state).password(file.society.operator)
     server = await reach(file)
-    agent = LocutionAgent(file.jid(file.society.operator), password, server, Ports())
+    agent = LocutionAgent(file.jid(file.society.operator), password, server, Ports(record=recording_of(file)))
     try:
         try:
             await agent.start()

@@ -25,12 +25,12 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -42,8 +42,10 @@ from pydantic import (
 )
 
 from society.errors import SocietyFileError
+from society.places import beside, host
 from society.state import PASSWORD_VARIABLE
 from society.toml_lines import Place, line_of, lines_of
+from society.toml_text import TOO_DEEP, read
 
 DEFAULT_FILE = Path("society.toml")
 
@@ -64,7 +66,7 @@ TEST_VARIABLE = "LOCUTION_REQUIRE_ALL"
 Port = Annotated[int, Field(ge=1, le=65535)]
 LocalName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 """The part of a JID before the @, as we hand it out: lower case, and safe as a file name."""
-Host = Annotated[str, Field(min_length=1, max_length=255)]
+Host = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(host)]
 
 
 class _Table(BaseModel):
@@ -73,7 +75,7 @@ class _Table(BaseModel):
 
 def _beside_the_file(path: Path | None, info: ValidationInfo) -> Path | None:
     file: Path = (info.context or {}).get("path", DEFAULT_FILE)
-    return None if path is None else (file.absolute().parent / path.expanduser()).absolute()
+    return None if path is None else beside(file, path)
 
 
 class SocietyTable(_Table):
@@ -88,6 +90,8 @@ class SocietyTable(_Table):
     """The folder that learners may read datasets from; relative to the file."""
     operator: LocalName = "operator"
     """The account of the command line."""
+    trace: Annotated[str, Field(min_length=1)] | None = None
+    """A file in the state folder to record every message in, for `locution audit`; by default none."""
 
     _place = field_validator("state", "data")(_beside_the_file)
 
@@ -196,12 +200,7 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> SocietyFil
     """
     environment = os.environ if environment is None else environment
     _check_variables(environment)
-    text = _read(path)
-    try:
-        raw: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        fault, line = _toml_fault(str(error))
-        raise SocietyFileError(path, line, f"this is not TOML: {fault}") from error
+    text, raw = read(path)
     lines = lines_of(text)
     overridden = _override(raw, environment)
     try:
@@ -215,25 +214,6 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> SocietyFil
     _check_names(file)
     _check_ports(file)
     return file
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        text = "there is no such file; name a society file with --file, or go to the folder of society.toml"
-        raise SocietyFileError(path, None, text) from None
-    except UnicodeDecodeError as error:
-        raise SocietyFileError(path, None, "this is not UTF-8 text; save it as UTF-8") from error
-    except OSError as error:
-        raise SocietyFileError(path, None, f"it cannot be read: {error.strerror}") from error
-
-
-def _toml_fault(told: str) -> tuple[str, int | None]:
-    """Take tomllib's sentence apart: ``Expected '=' after a key ... (at line 3, column 5)``."""
-    fault, _bracket, where = told.rpartition(" (at ")
-    digits = where.removeprefix("line ").partition(",")[0]
-    return (fault, int(digits)) if digits.isdigit() else (told, None)
 
 
 def _check_variables(environment: Mapping[str, str]) -> None:
@@ -252,7 +232,7 @@ def _override(raw: dict[str, Any], environment: Mapping[str, str]) -> dict[Place
     for variable, (table, key) in ADDRESS_VARIABLES.items():
         value = environment.get(variable)
         if value and isinstance(raw.setdefault(table, {}), dict):
-            raw[table][key] = int(value) if value.isdigit() else value
+            raw[table][key] = int(value) if value.isdecimal() and len(value) < 10 else value
             overridden[table, key] = variable
     return overridden
 
@@ -263,6 +243,9 @@ def _first_fault(
 ) -> SocietyFileError:  # fmt: skip
     """Of several faults, the one on the first line."""
     faults = error.errors(include_url=False)
+    # A key that is misspelt is also one that is missing, and is told as what it is.
+    misspelt = {each["loc"][:-1] for each in faults if each["type"] == "extra_forbidden"}
+    faults = [each for each in faults if each["type"] != "missing" or each["loc"][:-1] not in misspelt]
     fault = min(faults, key=lambda each: line_of(lines, each["loc"]) or 0)
     place = fault["loc"]
     if place in overridden:
@@ -271,6 +254,8 @@ def _first_fault(
     match fault["type"]:
         case "extra_forbidden":
             text = _unknown(place[:-1], str(place[-1]), _where(place[:-1], raw))
+        case "json_invalid":
+            text = TOO_DEEP
         case "missing" if len(place) == 1:
             text = f"it has no table [{place[0]}]"
         case "missing":

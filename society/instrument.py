@@ -15,9 +15,11 @@ from agents.base import Server
 from behaviours.connection import ConnectionFailed, XmppConnection
 from behaviours.wire import Bounced, Element, Received, Unreadable, parse, render
 from ontology.acl import AclMessage, Performative
+from ontology.aid import AgentIdentifier
 from society.client import not_let_in, reach
 from society.config import SocietyFile
 from society.errors import NotRunningError, SocietyError
+from society.recording import recording_of
 from society.state import StateFolder
 
 CONFIRM_WITHIN = 10.0
@@ -66,6 +68,8 @@ async def say(file: SocietyFile, message: AclMessage, wait: float) -> AsyncGener
         raise not_let_in(file, error) from error
     try:
         ids = [_hand_over(connection, message, to.jid) for to in message.receiver]
+        me = AgentIdentifier.of(file.jid(file.society.operator))
+        recording_of(file)(message.model_copy(update={"sender": me}))
         if not await connection.confirm(CONFIRM_WITHIN):
             raise SocietyError("the server did not confirm that it has the message; look whether it runs")
         async for reply in _replies(arrived, message, set(ids), wait):

@@ -50,8 +50,8 @@ def kind_of(file: SocietyFile, agent: AgentTable) -> Kind:
     cls = _imported(file, agent)
     try:
         signature = inspect.signature(cls.__init__, eval_str=True)
-    except NameError as error:
-        text = f"the types of {cls.__name__}'s options cannot be read: {error}"
+    except Exception as error:  # the annotations are the user's
+        text = f"the types of {cls.__name__}'s options cannot be read: {' '.join(str(error).split())}"
         raise file.agent_fault(agent, ("kind",), text) from error
     wanted = {
         name: parameter
@@ -92,8 +92,8 @@ def _imported(file: SocietyFile, agent: AgentTable) -> type[LocutionAgent]:
             f"there is no module {error.name!r} on the path or beside the file" if is_absent else str(error)
         )
         raise file.agent_fault(agent, ("kind",), _cannot(agent, text)) from error
-    except Exception as error:  # the module is the user's, and anything may be wrong with it
-        text = f"{type(error).__name__}: {error}{_origin(error)}"
+    except (Exception, SystemExit) as error:  # the module is the user's, and anything may be wrong with it
+        text = " ".join(f"{type(error).__name__}: {error}{_origin(error)}".split())
         raise file.agent_fault(agent, ("kind",), _cannot(agent, text)) from error
     if found is None:
         raise file.agent_fault(agent, ("kind",), _cannot(agent, f"module {module!r} has no {name!r}"))
@@ -107,7 +107,7 @@ def _cannot(agent: AgentTable, why: str) -> str:
     return f"kind {agent.kind!r} cannot be imported: {why}"
 
 
-def _origin(error: Exception) -> str:
+def _origin(error: BaseException) -> str:
     """Where a module broke off: file and line, as a traceback would end."""
     frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, SyntaxError) or not frames:

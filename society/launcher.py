@@ -46,6 +46,9 @@ STOP_WITHIN = 10.0
 
 LOOK_EVERY = 0.25
 
+ECHO_WITHIN = 0.5
+"""Seconds in which a second SIGTERM is the first one's echo: a supervisor sends it to us and to our group."""
+
 
 class RunningSociety:
     """The agents of one process, and the embedded server if it is to run here.
@@ -262,18 +265,22 @@ async def run(
 
 
 class _Signals:
-    """The first signal is noted; the second one ends the process."""
+    """The first signal is noted; the second one ends the process, unless it is an echo (`ECHO_WITHIN`)."""
 
     def __init__(self) -> None:
         self.received: str | None = None
         self.came = asyncio.Event()
+        self._came_at = 0.0
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, self._receive, number)
 
     def _receive(self, number: signal.Signals) -> None:
+        if self.received == number.name == "SIGTERM" and time.monotonic() < self._came_at + ECHO_WITHIN:
+            return
         if self.received is not None:
             os._exit(128 + number)
         self.received = number.name
+        self._came_at = time.monotonic()
         self.came.set()
 
 

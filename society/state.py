@@ -19,6 +19,7 @@ import json
 import os
 import re
 import secrets
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -54,13 +55,17 @@ class StateFolder:
         return self.folder / "society.sqlite"
 
     def prepare(self) -> None:
-        """Make the folder, for this user only.
+        """Make the folder, for this user only; one of this user's that others may read is closed to them.
 
         Raises:
             StateError: it cannot be made or written.
         """
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = self.folder.stat()
+            is_common = bool(found.st_mode & stat.S_ISVTX)  # everybody's, even where its owner runs this
+            if found.st_mode & 0o077 and found.st_uid == os.geteuid() and not is_common:
+                self.folder.chmod(0o700)
             with tempfile.TemporaryFile(dir=self.folder):
                 pass
         except OSError as error:
@@ -170,12 +175,17 @@ class StateFolder:
             kept = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
-        except ValueError:
+        except (ValueError, RecursionError):
             kept = None
         if not isinstance(kept, dict) or not all(isinstance(each, str) for each in kept.values()):
             raise StateError(
                 f"{path} is no JSON object of names and passwords; mend it, or remove it for new ones"
             )
+        for name, password in kept.items():
+            if not password:
+                raise StateError(
+                    f"{path}: the password of {name} is empty; write one, or remove the entry for a new one"
+                )
         return kept
 
     @contextlib.contextmanager

@@ -14,6 +14,7 @@ from society.config import AgentTable, SocietyFile
 from society.dashboard import Dashboard
 from society.errors import StartError, StateError
 from society.kinds import Kind, kind_of
+from society.recording import recording_of
 from society.state import StateFolder
 from society.telemetry import Telemetry
 from society.xmpp_server import CertificateAuthority, XmppServer, XmppServerError
@@ -92,12 +93,19 @@ def make_agents(
     passwords = state.passwords(kinds)
     server, lock = server_address(file, state), MemoryLock()
     letters = Sheltered(store, MemoryDeadLetters())
+    record = recording_of(file)
     agents: dict[str, LocutionAgent] = {}
     for name, kind in kinds.items():
-        ports = Ports(hook=telemetry, dead_letters=letters, records=OwnRecords(store, name), lock=lock)
+        ports = Ports(
+            hook=telemetry,
+            dead_letters=letters,
+            records=OwnRecords(store, name),
+            lock=lock,
+            record=record,
+        )
         try:
             agents[name] = kind.make(file.jid(name), passwords[name], server, ports)
-        except Exception as error:  # the constructor may be the user's
+        except (Exception, SystemExit) as error:  # the constructor may be the user's
             _log.debug("%s", name, exc_info=True)
             raise StartError(f"agent {name!r} could not be made: {told(error)}") from error
     return agents

@@ -20,8 +20,9 @@ def standalone(element: ET.Element) -> str:
         of_elements[_split(each.tag)[0]] = None
         for key in each.attrib:
             of_attributes[_split(key)[0]] = None
-    # An element without a namespace needs the default for itself.
-    default = "" if "" in of_elements else _split(element.tag)[0]
+    default = _split(element.tag)[0]
+    if "" in of_elements or default == XML:
+        default = ""  # an element without a namespace needs it for itself, and the prefix xml is fixed
     spaces = [name for name in {**of_elements, **of_attributes} if name not in {"", XML}]
     prefixes = {name: f"n{number}:" for number, name in enumerate(spaces)}
     declared = f' xmlns="{quote(default)}"' + "".join(

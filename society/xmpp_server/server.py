@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import importlib.metadata
 import ipaddress
 import socket
@@ -147,6 +148,9 @@ class XmppServer:
             raise
         except OSError as error:
             raise ListenError(self.host, self._wanted_port, error) from error
+        except UnicodeError as error:  # from the codec of host names
+            fault = OSError(errno.EINVAL, "this can be no host")
+            raise ListenError(self.host, self._wanted_port, fault) from error
         self._connections = connections
         self.port = int(self._server.sockets[0].getsockname()[1])
 

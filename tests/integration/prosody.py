@@ -7,7 +7,7 @@ import contextlib
 import os
 import shutil
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,12 @@ ssl = {{ key = "{certificate}"; certificate = "{certificate}" }}
 log = {{ info = "{folder}/prosody.log" }}
 
 VirtualHost "localhost"
+
+Component "pubsub.localhost" "pubsub"
+expose_publisher = true
+-- Who makes nodes: up to Prosody 0.12 its administrators only, from 13 on everybody who is let.
+admins = {{ {publishers} }}
+add_permissions = {{ ["prosody:registered"] = {{ "pubsub:create-node" }} }}
 """
 
 
@@ -58,9 +64,20 @@ def free_port() -> int:
 
 @contextlib.asynccontextmanager
 async def prosody(
-    folder: Path, authority: CertificateAuthority, passwords: Mapping[str, str]
+    folder: Path,
+    authority: CertificateAuthority,
+    passwords: Mapping[str, str],
+    *,
+    publishers: Collection[str] = (),
 ) -> AsyncIterator[Prosody]:
-    """Run Prosody with these accounts; it is ended by its process id, whatever happens."""
+    """Run Prosody with these accounts; it is ended by its process id, whatever happens.
+
+    Args:
+        folder: where it keeps everything.
+        authority: signs its certificate.
+        passwords: by user.
+        publishers: users that may make PubSub nodes.
+    """
     assert BINARY is not None
     port = free_port()
     certificate = folder / "localhost.pem"
@@ -68,7 +85,14 @@ async def prosody(
     certificate.chmod(0o600)
     (folder / "data").mkdir()
     configuration = folder / "prosody.cfg.lua"
-    configuration.write_text(CONFIGURATION.format(folder=folder, port=port, certificate=certificate))
+    configuration.write_text(
+        CONFIGURATION.format(
+            folder=folder,
+            port=port,
+            certificate=certificate,
+            publishers="; ".join(f'"{user}@localhost"' for user in publishers),
+        )
+    )
     for user, password in passwords.items():
         accounts = folder / "data" / "localhost" / "accounts"
         accounts.mkdir(parents=True, exist_ok=True)

@@ -160,6 +160,8 @@ BAD_NPZ = {
     "dates": ({"a": np.array(["2020-01-01"], dtype="M8[D]")}, "some.npz, column 'a': the type datetime64"),
     "bytes": ({"a": [b"x"]}, "some.npz, column 'a': text as bytes is not read; save"),
     "same name": ({"a": [[1, 2]], "a_1": [3]}, "some.npz, column 'a_1': two columns have this name"),
+    "no columns": ({"a": np.zeros((5, 0))}, "some.npz: there are no columns; every array needs values"),
+    "half a character": ({"a": ["x", "\ud800"]}, "some.npz, row 2, column 'a': the text holds what is no"),
     "wide": ({"a": np.zeros((1, COLUMN_LIMIT + 1), np.int8)}, "some.npz: there are 100,001 columns and"),
 }  # fmt: skip
 
@@ -198,6 +200,78 @@ def test_a_header_that_claims_more_than_there_is_takes_no_memory() -> None:
         archive.writestr("a.npy", member.getvalue())
     with pytest.raises(DatasetError, match=r"says it has the shape \(1000000000000,\), but 0 bytes follow"):
         read_npz(stream, "some.npz", 1_000_000)
+
+
+def member(shape: tuple[int, ...], descr: str = "<f8", values: bytes = b"") -> io.BytesIO:
+    """An archive of one array whose header says what it likes."""
+    text = repr({"descr": descr, "fortran_order": False, "shape": shape}).ljust(256).encode()
+    return archive(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + values)
+
+
+def archive(content: bytes) -> io.BytesIO:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as packed:
+        packed.writestr("a.npy", content)
+    return stream
+
+
+BAD_MEMBER = {
+    "negative sides": (member((-1, -2), values=bytes(16)), "no array has 2 axes, the shape (-1, -2) and the"),
+    "a negative side": (member((-1,)), "no array has 1 axes, the shape (-1,) and the type float64; save it"),
+    "many axes": (member((1,) * 33, values=bytes(8)), "no array has 33 axes, the shape (1, 1, 1"),
+    "empty and endless": (member((0, 10**30)), "no array has the shape (0, 1000000000000000000"),
+    "nothing to hold": (
+        member((10**12,), "<U0"),
+        "no array has 1 axes, the shape (1000000000",
+    ),
+    "an open bracket": (archive(b"\x93NUMPY\x01\x00\x02\x00{("), "this is not a NumPy array ("),
+    "a deep header": (
+        archive(b"\x93NUMPY\x01\x00" + (9000).to_bytes(2, "little") + b"[" * 9000),
+        "this is not a NumPy array (",
+    ),
+    "no dtype": (member((1,), "nonsense", bytes(8)), "this is not a NumPy array ("),
+}
+
+
+@pytest.mark.parametrize(("stream", "sentence"), BAD_MEMBER.values(), ids=BAD_MEMBER)
+def test_a_member_that_is_no_array(stream: io.BytesIO, sentence: str) -> None:
+    with pytest.raises(DatasetError) as caught:
+        read_npz(stream, "some.npz", 1_000_000)
+    assert str(caught.value).startswith(f"some.npz, column 'a': {sentence}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED])
+def test_members_that_do_not_unpack(method: int) -> None:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", method) as packed:
+        packed.writestr("a.npy", bytes(range(256)) * 40)
+    good = stream.getvalue()
+    end = good.index(b"PK\x01\x02")
+    for place in range(35, end, 3):
+        content = bytearray(good)
+        content[place : place + 8] = bytes(each ^ 0xA5 for each in content[place : place + 8])
+        with pytest.raises(DatasetError, match=r"^some.npz[^\n]*(save it again|numpy.savez)$"):
+            read_npz(io.BytesIO(bytes(content)), "some.npz", 1 << 20)
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_text_that_is_none(order: str) -> None:
+    big = "little" if order == "<" else "big"
+    codes = b"".join(code.to_bytes(4, big) for code in (97, 98, 0x10FFFF, 0, 99, 0x7FFFFFFF))
+    with pytest.raises(DatasetError, match=r"^some.npz, row 3, column 'a': the text holds what is no char"):
+        read_npz(member((3,), f"{order}U2", codes), "some.npz", 1_000_000)
+    with pytest.raises(DatasetError, match=r"^arrays, row 2, column 'a': the text holds what is no char"):
+        Dataset.of({"a": np.array(["x", "\ud800"], dtype=object)})
+
+
+def test_a_long_cell_is_shown_in_part() -> None:
+    with pytest.raises(DatasetError) as caught:
+        read_csv(io.BytesIO(b"a,b\n1," + b"9" * 1000 + b"\n"), "some.csv")
+    assert str(caught.value) == (
+        f"some.csv, line 2, column 'b': '{'9' * 60}' is no finite number; replace it or leave the row out"
+    )
+    assert caught.value.value == "9" * 1000
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "no zip", "no array", "twice"])

@@ -223,6 +223,18 @@ def test_nothing_outside_the_folder_is_read(tmp_path: Path, uri: str) -> None:
         DataFolder(root).resolve(uri)
 
 
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("file://[x", r"file://\[x: this is no file: address \(Invalid IPv6 URL\); write a path"),
+        ("\ud800.csv", r"'\\ud800.csv': the path holds half a character \(a surrogate\); write it in UTF-8"),
+    ],
+)
+def test_an_address_that_is_none(tmp_path: Path, uri: str, told: str) -> None:
+    with pytest.raises(DatasetNotFoundError, match=f"^{told}$"):
+        DataFolder(tmp_path).resolve(uri)
+
+
 def test_a_link_inside_the_folder_is_fine(tmp_path: Path) -> None:
     (tmp_path / "some.csv").write_text("a\n1\n")
     (tmp_path / "link.csv").symlink_to("some.csv")

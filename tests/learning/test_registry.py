@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -183,6 +184,14 @@ def edit(change: Callable[[dict[str, Any]], Any], *, seal: bool = False) -> Call
     return spoil
 
 
+def pipe(name: str) -> Callable[[Path], None]:
+    def spoil(place: Path) -> None:
+        (place / name).unlink()
+        os.mkfifo(place / name)
+
+    return spoil
+
+
 def flip(place: Path) -> None:
     content = bytearray((place / "model.safetensors").read_bytes())
     content[-5] ^= 1
@@ -215,6 +224,16 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "no JSON": (lambda place: (place / "manifest.json").write_text("{"), "manifest.json is not JSON"),
     "binary": (lambda place: (place / "manifest.json").write_bytes(b"\xff\xfe"), "manifest.json is not JSON"),
+    "a deep list": (
+        lambda place: (place / "manifest.json").write_text("[" * 100_000),
+        "manifest.json is not JSON",
+    ),
+    "a pipe": (pipe("manifest.json"), "manifest.json cannot be read: it is no regular file; train it again"),
+    "weights in a pipe": (pipe("model.safetensors"), "model.safetensors cannot be read: it is no regular"),
+    "weights in a folder": (
+        lambda place: ((place / "model.safetensors").unlink(), (place / "model.safetensors").mkdir()),
+        "model.safetensors cannot be read: ",
+    ),
     "a list": (
         lambda place: (place / "manifest.json").write_text("[]"),
         "manifest.json was changed after it was",

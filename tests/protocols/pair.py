@@ -242,6 +242,11 @@ class ConversationPair:
         message = self._compose(self.ends[role], act, "none", False, None)
         return message.model_copy(update={"receiver": (NAME[role.other],)})
 
+    def remark(self, role: Role) -> AclMessage:
+        """Something outside of any protocol."""
+        told = AclMessage(performative=Performative.INFORM, sender=NAME[role])
+        return told.model_copy(update={"receiver": (NAME[role.other],)})
+
     def recorded(self) -> list[Entry]:
         """What was said, as it would be recorded: quickly, so that anything may have crossed."""
         return [

@@ -212,7 +212,7 @@ class TestIdentity:
         assert trace.found == [(2, "ann", "reused-conversation-id")]
 
     def test_a_conversation_that_nobody_opened(self, trace):
-        trace("bob", "agree", "ann")
+        trace("bob", "agree", "ann")("ann", "request", "dan", conversation_id="c2")
         assert trace.found == [(1, "bob", "reply-to-nobody")]
         assert "said agree in conversation 'c1', which nobody opened" in trace.told[0]
 
@@ -310,6 +310,32 @@ class TestTime:
         )
 
 
+class TestHalfOfIt:
+    """Agents of another process, or of another make, are not in the trace."""
+
+    def test_whoever_answers_one_that_is_not_recorded_is_not_to_blame(self, trace):
+        trace("bob", "agree", "ann", in_reply_to="r")("bob", "inform", "ann", in_reply_to="r")
+        trace("bob", "inform", "eve", conversation_id="c2")
+        assert trace.found == []
+        assert trace.told == [
+            f"bob@example.org speaks with {name}@example.org, of whom nothing is recorded: "
+            "what that explains is not judged"
+            for name in ("ann", "eve")
+        ]
+
+    def test_nor_a_manager_that_awards_what_was_proposed_elsewhere(self):
+        trace = Recorder("fipa-contract-net")
+        trace("ann", "cfp", "bob", reply_by=trace.by(5))("ann", "accept-proposal", "bob", in_reply_to="b")
+        trace("ann", "cancel", "bob", 60)
+        assert trace.found == []
+
+    def test_what_is_never_theirs_to_say_is_a_finding_all_the_same(self):
+        trace = Recorder("fipa-contract-net")
+        trace("ann", "cfp", "bob")("ann", "propose", "bob")("dan", "cancel", "eve", conversation_id="c2")
+        trace("dan", "confirm", "eve", conversation_id="c3")
+        assert trace.found == [(2, "ann", "out-of-sequence"), (4, "dan", "reply-to-nobody")]
+
+
 class TestRecruiting:
     def test_targets_reply_to_the_initiator_under_the_proxys_id(self):
         trace = Recorder("fipa-recruiting")
@@ -348,7 +374,11 @@ def test_each_illegal_act_is_told_and_its_speaker_blamed(protocol, role):
                 continue
             bad = pair.would_say(role, act)
             opens = protocol.opens_with(bad.performative)
-            entries = [*pair.recorded(), Entry(line=99, time=NOW + timedelta(minutes=5), message=bad)]
+            entries = [
+                Entry(line=0, time=NOW, message=pair.remark(role.other)),
+                *pair.recorded(),
+                Entry(line=99, time=NOW + timedelta(minutes=5), message=bad),
+            ]
             (found,) = [each for each in audit(entries) if not each.is_note and each.line == 99]
             assert found.agent == pair.name(role)
             assert found.rule in (

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -245,3 +247,14 @@ def test_records_reach_the_disk_and_letters_may_take_their_time(store):
     store.add(letter())
     pragmas = [each.split()[-1] for each in seen if each.startswith("PRAGMA synchronous")]
     assert pragmas == ["FULL", "NORMAL", "NORMAL"]
+
+
+def test_only_this_user_may_read_the_files(tmp_path):
+    before = os.umask(0)
+    try:
+        with closing(SqliteStore(tmp_path / "a.sqlite")) as store:
+            store.put("c", "k", "secret")
+            rights = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+    assert rights == {f"a.sqlite{end}": 0o600 for end in ("", "-wal", "-shm", ".lock")}

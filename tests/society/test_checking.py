@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from society import checking
 from society.checking import Point, look
 from society.config import SERVER, SocietyFile, load
 
@@ -89,3 +90,16 @@ def test_an_external_server_must_answer(write_file, answers):
         point = points(file)["xmpp"]
     assert point.ok is answers
     assert ("a server answers" if answers else "no server at") in point.text
+
+
+def test_a_host_that_no_resolver_can_be_asked_for_is_a_fault():
+    for point in (checking._free("xmpp", "a..b", 1), checking._reachable(Anywhere())):
+        assert not point.ok
+        assert "a..b port 1: " in point.text
+
+
+class Anywhere:
+    """A society file whose server is at a host that cannot be."""
+
+    class xmpp:  # noqa: N801 - a table of the file
+        host, port = "a..b", 1

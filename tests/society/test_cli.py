@@ -55,7 +55,18 @@ def test_help_is_quick_because_it_imports_neither_spade_nor_torch_nor_rich():
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.splitlines()[-1] == "[]"
-    for command in ("up", "train", "predict", "send", "show", "agents", "check", "xmpp-server"):
+    for command in (
+        "up",
+        "train",
+        "predict",
+        "send",
+        "show",
+        "agents",
+        "check",
+        "xmpp-server",
+        "protocols",
+        "audit",
+    ):
         assert f"\n  {command} " in done.stdout
 
 
@@ -231,3 +242,25 @@ def test_nothing_is_left_in_the_folder_for_temporary_files(tmp_path, write_file)
     assert left_by("import sys; from society.cli import main; main(sys.argv[1:])") == []
     # SPADE 4.1.4: when its import leaves nothing behind any more, `_tidy_up` can go.
     assert left_by("import spade") != []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            ("train", "x.csv", "--target", "y", "--at-least", "nan"),
+            "--at-least: write a finite number, not nan",
+        ),
+        (("send", "a", "inform", "x", "--wait", "nan"), "--wait: write a finite number, not nan"),
+        (("send", "a", "inform", "x", "--wait", "inf"), "--wait: write a finite number, not inf"),
+    ],
+)
+def test_what_is_no_number_is_misuse(run, arguments, told):
+    assert_one_sentence(run(*arguments), 2, told)
+
+
+@pytest.mark.parametrize("model", ["../../x", "digits:0", "digits:-1", "", "x" * 500, "digits:" + "9" * 5000])
+def test_a_label_that_no_model_has_is_misuse(run, tmp_path, model):
+    (tmp_path / "society.toml").write_text('[society]\nname = "s"\n[[agent]]\nname = "a"\nkind = "learner"\n')
+    (tmp_path / "digits.csv").write_text("a\n1\n")
+    assert_one_sentence(run("predict", model, "digits.csv"), 2, "MODEL: write letters, digits, dots")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,25 @@ def test_a_wrong_variable_is_named(tmp_path):
         ("agent = 1\n" + MINIMAL.partition("[[")[0], ":1: [agent]: should be a valid "),
         (MINIMAL + "options = 1\n", ":6: agent 'one' options: should be "),
         (MINIMAL.replace('"s"', '"s"\ndomain = "not a domain"'), ":3: [society] domain: write lower-case"),
+        (
+            MINIMAL.replace('name = "s"', 'nmae = "s"'),
+            ":2: [society] has no setting 'nmae'; did you mean 'name'?",
+        ),
+        (
+            MINIMAL.replace('"s"', '"s"\nstate = "~nosuchuser/x"'),
+            ":3: [society] state: there is no user 'nosuchuser' whose home this could be in, not ",
+        ),
+        (
+            MINIMAL.replace('"s"', '"s"\ndata = "a\\u0000b"'),
+            ":3: [society] data: no path holds the character U+0000, not ",
+        ),
+        (MINIMAL + "[xmpp]\nhost = 'a..b'\n", ":7: [xmpp] host: this can be no host: write a name or an"),
+        (MINIMAL + f"[xmpp]\nhost = '{'x' * 64}.org'\n", ":7: [xmpp] host: this can be no host"),
+        (MINIMAL + '[dashboard]\nhost = "a\\u0000"\n', ":7: [dashboard] host: this can be no host"),
+        (MINIMAL + f"options = {'[' * 3000}{']' * 3000}\n", ": its arrays and tables are nested too deeply"),
+        (MINIMAL + f"options = {'[' * 300}{']' * 300}\n", ": its arrays and tables are nested too deeply"),
+        (MINIMAL + f"[xmpp]\nport = {'9' * 5000}\n", ": a date or number in it is too long to be read"),
+        (MINIMAL + f"[xmpp]\nport = 0x{'f' * 5000}\n", ": a date or number in it is too long to be read"),
     ],
 )
 def test_the_first_wrong_line_is_named(tmp_path, text, told):
@@ -146,6 +166,24 @@ def test_of_several_faults_the_first_line_is_named(tmp_path):
     with pytest.raises(SocietyFileError) as caught:
         read(tmp_path, "[dashboard]\nport = true\n" + MINIMAL + "[xmpp]\nport = false\n")
     assert caught.value.line == 2
+
+
+def test_a_file_may_begin_with_the_mark_of_an_editor(tmp_path):
+    path = written(tmp_path, "\ufeff" + MINIMAL)
+    assert load(path, {}).society.name == "s"
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    path = tmp_path / "society.toml"
+    os.mkfifo(path)
+    with pytest.raises(SocietyFileError, match="this is no file but a pipe or a device"):
+        load(path, {})
+
+
+@pytest.mark.parametrize("port", ["9" * 5000, "\u00b2"])
+def test_a_port_of_the_environment_may_be_no_number_at_all(tmp_path, port):
+    with pytest.raises(SocietyFileError, match=r"^LOCUTION_XMPP_PORT: should be a valid integer"):
+        read(tmp_path, MINIMAL, LOCUTION_XMPP_PORT=port)
 
 
 def test_a_file_that_is_not_there_says_how_to_mend_it(tmp_path):

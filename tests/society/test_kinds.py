@@ -188,3 +188,30 @@ def test_without_torch_a_learner_says_what_to_install(folder):
         "learning needs torch, which is not installed: pip install 'locution[learning]'\n"
     )
     assert done.stdout == f"starting s ({folder / 'society.toml'})\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("import sys; sys.exit('one\\ntwo')", "SystemExit: one two ("),
+        ("raise RuntimeError('one\\ntwo')", "RuntimeError: one two ("),
+    ],
+)
+def test_a_module_that_breaks_off_is_one_sentence(folder, source, told):
+    name = f"broken_{folder.name.replace('-', '_')}"
+    (folder / f"{name}.py").write_text(source + "\n")
+    with pytest.raises(SocietyFileError) as caught:
+        kind(folder, f"{name}:Kind")
+    assert f"cannot be imported: {told}{name}.py, line 1)" in str(caught.value)
+
+
+def test_types_that_cannot_be_read_are_one_sentence(folder):
+    name = f"typed_{folder.name.replace('-', '_')}"
+    (folder / f"{name}.py").write_text(
+        "from agents.base import LocutionAgent\n"
+        "class Kind(LocutionAgent):\n    def __init__(self, *who, size: '1/0' = 1): super().__init__(*who)\n"
+    )
+    with pytest.raises(
+        SocietyFileError, match="the types of Kind's options cannot be read: division by zero"
+    ):
+        kind(folder, f"{name}:Kind")

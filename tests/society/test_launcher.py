@@ -4,17 +4,21 @@ import asyncio
 import os
 import signal
 import socket
+import sys
+from contextlib import closing
 from typing import Any
 
 import aiohttp
 import pytest
 
 from agents.base import LocutionAgent
-from society import arguments, client, commands, events, launcher
+from society import arguments, client, commands, events, launcher, wiring
 from society.client import operator, search
 from society.config import SERVER, SocietyFile, load
 from society.errors import NotRunningError, StartError, StateError
 from society.launcher import RunningSociety, run
+from society.state import StateFolder
+from society.telemetry import Telemetry
 from tests.society.conftest import PATIENCE, Told
 
 
@@ -194,3 +198,37 @@ async def test_clients_trust_only_the_societys_own_authority(file, start, author
     message = arguments.message(file, ["directory"], "inform", "x", {})
     with pytest.raises(NotRunningError, match="cannot log in to 'test'"):
         await commands.send(file, message, 0, Told())
+
+
+def test_an_echo_of_sigterm_does_not_end_the_graceful_stop(monkeypatch):
+    ended: list[int] = []
+    clock = [100.0]
+    monkeypatch.setattr(os, "_exit", ended.append)
+    monkeypatch.setattr(launcher.time, "monotonic", lambda: clock[0])
+    signals = launcher._Signals.__new__(launcher._Signals)
+    signals.received, signals.came, signals._came_at = None, asyncio.Event(), 0.0
+    signals._receive(signal.SIGTERM)
+    clock[0] += 0.49
+    signals._receive(signal.SIGTERM)
+    assert (signals.received, ended) == ("SIGTERM", [])
+    signals._receive(signal.SIGINT)
+    assert ended == [128 + signal.SIGINT]
+    clock[0] += 0.02
+    signals._receive(signal.SIGTERM)
+    assert ended[1:] == [128 + signal.SIGTERM]
+
+
+def test_a_kind_that_calls_exit_is_one_sentence(write_file, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    path = write_file(agents='[[agent]]\nname = "a"\nkind = "leaving:Kind"\n')
+    (path.parent / "leaving.py").write_text(
+        "import sys\nfrom agents.base import LocutionAgent\n"
+        "class Kind(LocutionAgent):\n    def __init__(self, *who): sys.exit('one\\ntwo')\n"
+    )
+    file = load(path)
+    state = StateFolder(file.society.state)
+    state.prepare()
+    kinds = wiring.import_kinds(file, file.agents)
+    store = wiring.open_store(state)
+    with closing(store), pytest.raises(StartError, match=r"^agent 'a' could not be made: one two$"):
+        wiring.make_agents(file, state, kinds, store, Telemetry())

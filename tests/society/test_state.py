@@ -31,6 +31,32 @@ def test_passwords_are_made_once_and_kept(tmp_path):
     assert min(map(len, first.values())) >= 32
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[" * 100_000, "passwords.json is no JSON object of names and passwords; mend it, or remove it"),
+        ('{"operator": ""}', "passwords.json: the password of operator is empty; write one, or remove"),
+    ],
+)
+def test_passwords_that_are_none(tmp_path, text, told):
+    found = state(tmp_path)
+    (found.folder / "passwords.json").write_text(text)
+    for ask in (lambda: found.password("operator"), lambda: found.passwords(["operator"])):
+        with pytest.raises(StateError, match=told):
+            ask()
+
+
+def test_a_folder_that_others_may_read_is_closed_to_them(tmp_path):
+    folder = tmp_path / "state"
+    folder.mkdir()
+    folder.chmod(0o755)
+    state(tmp_path)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    folder.chmod(0o1777)
+    state(tmp_path)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o1777
+
+
 def test_only_this_user_may_read_them(tmp_path):
     found = state(tmp_path)
     found.passwords(["a"])

@@ -116,7 +116,7 @@ async def test_a_busy_port_is_explained_in_a_sentence(
 
 
 async def test_an_address_of_elsewhere(authority: CertificateAuthority) -> None:
-    for host in ("192.0.2.1", "no-such-host.invalid"):
+    for host in ("192.0.2.1", "no-such-host.invalid", "a..b"):
         with pytest.raises(ListenError, match=host):
             await XmppServer(authority=authority, host=host).start()
 
