@@ -34,8 +34,12 @@ class Speaker:
     ontologies: ClassVar[tuple[Ontology, ...]] = (LEARNING, MANAGEMENT)
     """What this kind of agent understands beside the directory's terms and those of the protocols."""
 
+    me: AgentIdentifier
     mailroom: Mailroom
     delivery: Delivery
+
+    def _trace(self, message: AclMessage, peer: AgentIdentifier) -> None:
+        """Take note of a message that was sent."""
 
     @property
     def understood(self) -> tuple[Ontology, ...]:
@@ -198,6 +202,7 @@ class Speaker:
             language=LANGUAGE,
             ontology=ontology.label,
         )
+        self._trace(message.model_copy(update={"sender": self.me}), message.receiver[0])
         return await self.delivery.send(message)
 
     def _ontology_with(self, term: Any) -> Ontology:

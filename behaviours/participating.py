@@ -8,6 +8,7 @@ Whatever a handler does not finish quickly is agreed to first, as FIPA00026 asks
 from __future__ import annotations
 
 import asyncio
+import math
 import traceback
 import uuid
 from collections.abc import Coroutine, Sequence
@@ -74,9 +75,10 @@ class Participation:
     def price(self) -> float | None:
         """What an award is said to be worth, where that is not what we offered (`contracting.vickrey`)."""
         try:
-            return float(self.message.user_parameters[PRICE])
+            price = float(self.message.user_parameters[PRICE])
         except (KeyError, ValueError):
             return None
+        return price if math.isfinite(price) else None
 
     @property
     def is_over(self) -> bool:

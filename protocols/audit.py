@@ -13,19 +13,19 @@ from datetime import datetime
 from ontology.acl import AclMessage, Performative
 from ontology.errors import shown
 from protocols.contract_net import CONTRACT_NET
-from protocols.exchange import Due, Exchange
+from protocols.exchange import Due, Exchange, acts_of
 from protocols.findings import Finding, Rule
 from protocols.registry import PROTOCOLS
 from protocols.request import REQUEST
-from protocols.table import ANY, Protocol, Role
-from protocols.traces import Entry
+from protocols.table import ANY, PARTIES, Protocol, Role
+from protocols.traces import Entry, ordered
 
 
 def audit(entries: Iterable[Entry]) -> list[Finding]:
     """Hold a trace against the protocols; findings in the order of its lines."""
-    ordered = sorted(entries, key=lambda each: each.time)
-    auditor = _Auditor({each.sender for each in ordered})
-    for entry in ordered:
+    as_said = ordered(entries)
+    auditor = _Auditor({each.sender for each in as_said})
+    for entry in as_said:
         for receiver in entry.receivers:
             auditor.take(entry, receiver)
     auditor.close()
@@ -48,7 +48,7 @@ class _Auditor:
     def take(self, entry: Entry, receiver: str) -> None:
         """Look at one message to one receiver."""
         message = entry.message
-        self._now = entry.time
+        self._now = entry.time if self._now is None else max(self._now, entry.time)
         exchange = self._find(entry, receiver)
         if exchange is not None:
             self._look_at_the_clock(exchange, entry)
@@ -98,8 +98,7 @@ class _Auditor:
     def _is_doubtful(self, protocol: Protocol, role: Role, entry: Entry, receiver: str) -> bool:
         """Whether it may be in order after something that is not recorded; then there is a note of it."""
         act = entry.message.performative.value
-        acts = {name.partition("/")[0] for _state, speaker, name in protocol.transitions if speaker is role}
-        if receiver in self._speakers or not (act in _ANYWHERE or acts & {act, ANY}):
+        if receiver in self._speakers or not acts_of(protocol, role) & {act, ANY}:
             return False
         if receiver not in self._unrecorded:
             self._unrecorded.add(receiver)
@@ -146,11 +145,16 @@ class _Auditor:
             self._open(protocol, entry, receiver)
         elif act is Performative.NOT_UNDERSTOOD and entry.message.in_reply_to in self._named:
             return  # about something that opens no conversation
-        elif protocol is not None and self._is_doubtful(protocol, Role.PARTICIPANT, entry, receiver):
+        elif protocol is not None and any(
+            self._is_doubtful(protocol, role, entry, receiver) for role in PARTIES
+        ):
             return
         elif name is not None or self._is_answer(message):
-            text = f"said {act.value} in conversation {shown(message.conversation_id)!r}, which nobody opened"
-            self._tell(Rule.REPLY_TO_NOBODY, entry, text)
+            rule, text = Rule.REPLY_TO_NOBODY, "which nobody opened"
+            if protocol is not None and act.value not in acts_of(protocol, Role.PARTICIPANT):
+                rule, text = Rule.OUT_OF_SEQUENCE, f"and that opens none of {protocol.name}"
+            where = f"in conversation {shown(message.conversation_id)!r}"
+            self._tell(rule, entry, f"said {act.value} {where}, {text}")
 
     def _is_answer(self, message: AclMessage) -> bool:
         return message.in_reply_to is not None and any(
@@ -284,8 +288,6 @@ class _Auditor:
             )
         )
 
-
-_ANYWHERE = frozenset({"cancel", "not-understood"})
 
 _OPENINGS = {Performative.REQUEST: REQUEST, Performative.CFP: CONTRACT_NET}
 """How acts are taken that name no protocol, as chat clients write them."""

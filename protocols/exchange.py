@@ -200,3 +200,9 @@ class Exchange:
             for state in states
         ):
             self.due = Due(entry, limit, role.other)
+
+
+def acts_of(protocol: Protocol, role: Role) -> set[str]:
+    """All that a side may ever say; a participant also in answer to a cancel."""
+    found = {name.partition("/")[0] for _state, speaker, name in protocol.transitions if speaker is role}
+    return found | {"not-understood", *({"cancel"} if role is Role.INITIATOR else {"inform", "failure"})}

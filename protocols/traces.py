@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ontology.acl import AclMessage
 from ontology.codecs import from_json, to_json
@@ -58,6 +58,35 @@ def read(lines: Iterable[str]) -> Iterator[Entry]:
     for number, line in enumerate(lines, start=1):
         if line.strip():
             yield _read_line(number, line)
+
+
+SKEW = timedelta(seconds=2)
+"""How far the clocks of two processes may differ."""
+
+
+def ordered(entries: Iterable[Entry]) -> list[Entry]:
+    """Bring a trace into the order in which it was said: by time, and answers behind what they answer.
+
+    Two processes that write to one file may swap a question and a quick answer to it.
+    """
+    found = sorted(entries, key=lambda each: each.time)
+    named = {each.message.reply_with: place for place, each in enumerate(found) if each.message.reply_with}
+    keys = [(place, 0) for place in range(len(found))]
+    has_changed = True
+    for _ in range(10):  # each turn moves a chain of answers on by one; longer ones have an error in them
+        if not has_changed:
+            break
+        has_changed = False
+        latest: dict[str, tuple[int, int]] = {}
+        for place, each in enumerate(found):
+            least = latest.get(each.sender, (-1, 0))
+            asked = named.get(each.message.in_reply_to) if each.message.in_reply_to is not None else None
+            if asked is not None and timedelta(0) <= found[asked].time - each.time <= SKEW:
+                least = max(least, keys[asked])
+            if keys[place] <= least and asked != place:
+                keys[place], has_changed = (least[0], least[1] + 1), True
+            latest[each.sender] = keys[place]
+    return [found[place] for place in sorted(range(len(found)), key=lambda place: keys[place])]
 
 
 def _read_line(number: int, line: str) -> Entry:

@@ -67,9 +67,12 @@ async def say(file: SocietyFile, message: AclMessage, wait: float) -> AsyncGener
     except (ConnectionFailed, OSError) as error:
         raise not_let_in(file, error) from error
     try:
-        ids = [_hand_over(connection, message, to.jid) for to in message.receiver]
+        ids = [uuid.uuid4().hex for _to in message.receiver]
+        stanzas = [_rendered(message, to.jid, id_) for to, id_ in zip(message.receiver, ids, strict=True)]
         me = AgentIdentifier.of(file.jid(file.society.operator))
         recording_of(file)(message.model_copy(update={"sender": me}))
+        for stanza in stanzas:
+            connection.hand_over(stanza)
         if not await connection.confirm(CONFIRM_WITHIN):
             raise SocietyError("the server did not confirm that it has the message; look whether it runs")
         async for reply in _replies(arrived, message, set(ids), wait):
@@ -96,14 +99,11 @@ def _connection(
     )
 
 
-def _hand_over(connection: XmppConnection, message: AclMessage, to: str) -> str:
-    stanza_id = uuid.uuid4().hex
+def _rendered(message: AclMessage, to: str, stanza_id: str) -> str:
     try:
-        stanza = render(message, to, stanza_id)
+        return render(message, to, stanza_id)
     except ValueError as error:
         raise SocietyError(str(error)) from error
-    connection.hand_over(stanza)
-    return stanza_id
 
 
 async def _replies(

@@ -177,25 +177,22 @@ class House(LocutionAgent):
         self.told.append(term)
 
 
-def look_often(monkeypatch: pytest.MonkeyPatch, peers: int = 2) -> asyncio.Event:
-    """Let agents look often whether a peer is still there; set once so many peers were found there.
+def look_often(monkeypatch: pytest.MonkeyPatch, name: str) -> asyncio.Event:
+    """Let agents look often whether a peer is still there; set once this one was found there.
 
     Only one that has answered such a look before is ever taken as gone.
     """
-    found: set[str] = set()
-    both, ask = asyncio.Event(), XmppConnection._ping
+    looked, ask = asyncio.Event(), XmppConnection._ping
 
     async def ping(connection: XmppConnection, jid: str, timeout: float) -> Life:
         life = await ask(connection, jid, timeout)
-        if life is Life.ALIVE:
-            found.add(jid)
-            if len(found) >= peers:
-                both.set()
+        if life is Life.ALIVE and jid.startswith(f"{name}@"):
+            looked.set()
         return life
 
     monkeypatch.setattr(conversing, "PROBE_EVERY", 0.01)
     monkeypatch.setattr(XmppConnection, "_ping", ping)
-    return both
+    return looked
 
 
 async def forever(_term: Any, _task: Participation) -> Any:

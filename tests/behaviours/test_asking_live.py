@@ -256,7 +256,7 @@ async def test_work_that_does_not_let_itself_be_stopped_ends_all_the_same(world:
 async def test_a_participant_that_vanishes_is_reported(
     world: World, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked = look_often(monkeypatch)
+    looked = look_often(monkeypatch, "helper")
     monkeypatch.setattr(participating, "AGREE_AFTER", 0.01)
     asker, helper = await pair(world, way, forever)
     asking = asyncio.create_task(way.ask(asker, HELPER))
@@ -271,7 +271,7 @@ async def test_a_participant_that_vanishes_is_reported(
 async def test_nobody_works_for_an_initiator_that_has_vanished(
     world: World, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked = look_often(monkeypatch)
+    looked = look_often(monkeypatch, "asker")
     monkeypatch.setattr(participating, "AGREE_AFTER", 0.01)
     asker, helper = await pair(world, way, forever)
     asking = asyncio.create_task(way.ask(asker, HELPER))

@@ -332,7 +332,7 @@ async def test_bidders_do_not_wait_for_an_auctioneer_that_has_vanished(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(participating, "INITIATOR_GONE_AFTER", 3)
-    looked = look_often(monkeypatch, peers=1)
+    looked = look_often(monkeypatch, "seller")
     seller, (a,) = await sale(world, a=forever)
     selling = asyncio.create_task(
         seller.english_auction([a.me], Painting(), start=1, increment=1, round_within=60)

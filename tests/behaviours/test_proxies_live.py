@@ -401,7 +401,7 @@ async def test_a_cancel_that_is_never_answered_is_let_go_of(
 async def test_a_broker_that_vanishes_is_reported_and_a_recruiter_may_go(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked = look_often(monkeypatch)
+    looked = look_often(monkeypatch, "broker")
     monkeypatch.setattr(participating, "INITIATOR_GONE_AFTER", 3)
     go_on = asyncio.Event()
 
@@ -425,7 +425,7 @@ async def test_an_initiator_that_vanishes_is_brokered_for_no_more(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(participating, "INITIATOR_GONE_AFTER", 3)
-    looked = look_often(monkeypatch)
+    looked = look_often(monkeypatch, "asker")
     asker, broker, (a,) = await trio(world, at("a"), a=forever)
     asking = asyncio.create_task(ask(asker, "broker"))
     await a.started.wait()

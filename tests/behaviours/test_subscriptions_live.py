@@ -315,7 +315,7 @@ async def test_a_slow_publisher_has_agreed_meanwhile(world: World, monkeypatch: 
 async def test_a_subscriber_that_vanishes_is_published_for_no_more(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked = look_often(monkeypatch)
+    looked = look_often(monkeypatch, "reader")
     reader, meter = await pair(world, telling(*degrees(1)))
     updates = reader.subscribe(METER, Temperatures())
     await anext(aiter(updates))
@@ -328,7 +328,7 @@ async def test_a_subscriber_that_vanishes_is_published_for_no_more(
 async def test_a_publisher_that_vanishes_ends_the_iteration(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked = look_often(monkeypatch)
+    looked = look_often(monkeypatch, "meter")
     reader, meter = await pair(world, telling(*degrees(1)))
     async with reader.subscribe(METER, Temperatures()) as updates:
         await anext(updates)

@@ -13,7 +13,7 @@ from protocols.audit import audit
 from protocols.findings import Rule
 from protocols.registry import TABLES
 from protocols.table import PARTIES, Role
-from protocols.traces import Entry, read, write
+from protocols.traces import Entry, ordered, read, write
 from tests.protocols.pair import ConversationPair
 from tests.protocols.samples import CONTENTS, EACH_TABLE, NOW
 
@@ -216,6 +216,11 @@ class TestIdentity:
         assert trace.found == [(1, "bob", "reply-to-nobody")]
         assert "said agree in conversation 'c1', which nobody opened" in trace.told[0]
 
+    def test_an_act_that_opens_nothing(self, trace):
+        trace("ann", "query-if", "bob", reply_with="q")("bob", "not-understood", "ann", in_reply_to="q")
+        assert trace.found == [(1, "ann", "out-of-sequence")]
+        assert "said query-if in conversation 'c1', and that opens none of fipa-request" in trace.told[0]
+
     def test_an_answer_to_another_conversation(self, trace):
         trace("ann", "request", "bob", reply_with="r1")
         trace("ann", "request", "bob", reply_with="r2", conversation_id="c2")
@@ -310,6 +315,34 @@ class TestTime:
         )
 
 
+class TestClocks:
+    """Two processes that write to one trace."""
+
+    def test_an_answer_that_was_written_down_before_the_question(self, trace):
+        trace("bob", "agree", "ann", in_reply_to="r")("bob", "inform", "ann", 0.001, in_reply_to="r")
+        trace("ann", "request", "bob", 0.001, reply_with="r", reply_by=trace.by(5))
+        assert trace.told == []
+        assert [each.line for each in ordered(trace.entries)] == [3, 1, 2]
+
+    def test_what_its_sender_said_before_goes_along(self):
+        trace = Recorder("fipa-contract-net")
+        trace("ann", "cfp", "bob", reply_with="c")(
+            "ann", "accept-proposal", "bob", in_reply_to="p", reply_with="a"
+        )
+        trace("bob", "propose", "ann", 0.001, in_reply_to="c", reply_with="p")
+        trace("bob", "inform", "ann", 0.001, in_reply_to="a")
+        assert trace.told == []
+
+    def test_an_answer_long_before_the_question_is_none(self, trace):
+        trace("bob", "agree", "ann", in_reply_to="r")("ann", "request", "bob", 60, reply_with="r")
+        assert trace.found == [(1, "bob", "reply-to-nobody")]
+
+    def test_two_that_answer_each_other_are_taken_as_they_come(self, trace):
+        trace("bob", "agree", "ann", 0, in_reply_to="r", reply_with="s")
+        trace("ann", "request", "bob", 0, in_reply_to="s", reply_with="r")
+        assert len(ordered(trace.entries)) == 2
+
+
 class TestHalfOfIt:
     """Agents of another process, or of another make, are not in the trace."""
 
@@ -333,7 +366,7 @@ class TestHalfOfIt:
         trace = Recorder("fipa-contract-net")
         trace("ann", "cfp", "bob")("ann", "propose", "bob")("dan", "cancel", "eve", conversation_id="c2")
         trace("dan", "confirm", "eve", conversation_id="c3")
-        assert trace.found == [(2, "ann", "out-of-sequence"), (4, "dan", "reply-to-nobody")]
+        assert trace.found == [(2, "ann", "out-of-sequence"), (4, "dan", "out-of-sequence")]
 
 
 class TestRecruiting:

@@ -562,6 +562,9 @@ class TestHostile:
         await alice.create("news")
         payload = "<a xmlns='urn:a'>" + ("<b xmlns='urn:b'/>" * 1000) + "</a>"
         assert fine(await alice.do(f"<publish node='news'><item>{payload}</item></publish>"))
+        payload = f"<a xmlns='urn:a' xmlns:q='urn:q'>{'<q:b/>' * 150_000}</a>"
+        answer = await alice.do(f"<publish node='news'><item>{payload}</item></publish>")
+        assert failed(answer, "not-acceptable", "payload-too-big", "modify")
         quotes = "&#39;" * 10
         payload = f"<p:a xmlns:p='urn:a' xmlns:q='{'u' * 60_000}'>{'<q:b/><b/>' * 10_000}{quotes}</p:a>"
         assert fine(await alice.do(f"<publish node='news'><item>{payload}</item></publish>"))
