@@ -23,6 +23,12 @@ REMEMBERED_PEERS = 1000
 
 Answer = Callable[[AclMessage, AgentIdentifier], None]
 
+_REFUSALS = {
+    Performative.PROPOSE: Performative.REJECT_PROPOSAL,  # FIPA00036
+    Performative.INFORM: Performative.NOT_UNDERSTOOD,  # the auctions: a bidder leaves (FIPA00031, FIPA00032)
+}
+"""How an opening act is refused in a protocol that has no refuse."""
+
 
 class Complaints:
     """The complaints of one agent.
@@ -44,7 +50,7 @@ class Complaints:
         self._emit(MessageNotUnderstood(agent=self._me, peer=peer.name, cause=cause, text=text))
         if message.performative is not Performative.NOT_UNDERSTOOD and self._may_answer(peer):
             content = explain(cause, text, about)
-            self._answer(message.reply(Performative.NOT_UNDERSTOOD, content=content), peer)
+            self._answer(message.reply(Performative.NOT_UNDERSTOOD, content=content), _asker(message, peer))
 
     def unreadable(self, unreadable: Unreadable) -> None:
         """Answer something that is no ACL message."""
@@ -62,9 +68,10 @@ class Complaints:
             self._answer(answer, peer)
 
     def refuse(self, message: AclMessage, peer: AgentIdentifier, cause: Cause, text: str) -> None:
-        """Refuse to open a conversation."""
+        """Refuse to open a conversation, by the act that its protocol has for that."""
         self._emit(MessageNotUnderstood(agent=self._me, peer=peer.name, cause=cause, text=text))
-        self._answer(message.reply(Performative.REFUSE, content=explain(cause, text)), peer)
+        act = _REFUSALS.get(message.performative, Performative.REFUSE)
+        self._answer(message.reply(act, content=explain(cause, text)), _asker(message, peer))
 
     def too_late_to_cancel(self, message: AclMessage, peer: AgentIdentifier) -> None:
         """Tell an initiator whose cancel crossed our last word that there is nothing to cancel any more."""
@@ -91,3 +98,8 @@ class Complaints:
             self._told.clear()
         self._told[peer.name] = (since, count + 1)
         return count < A_MINUTE
+
+
+def _asker(message: AclMessage, peer: AgentIdentifier) -> AgentIdentifier:
+    """Who waits for the answer: the reply-to (FIPA00061, 2.2.3), as when a recruiter asks for another."""
+    return message.reply_to[0] if message.reply_to else peer

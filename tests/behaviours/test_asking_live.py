@@ -104,12 +104,9 @@ WAYS = {
     ),
 }  # fmt: skip
 
-NOT_TOLD = pytest.mark.xfail(reason="the platform's refuse is no act of fipa-propose", strict=True)
-"""What an agent refuses before any handler is asked is a refuse in every protocol: `Complaints.refuse`."""
-
 every_way_but_propose = pytest.mark.parametrize(
     "way",
-    [pytest.param(way, marks=NOT_TOLD if name == "propose" else (), id=name) for name, way in WAYS.items()],
+    [pytest.param(way, id=name) for name, way in WAYS.items()],
 )
 every_way = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 AGREEING = {name: way for name, way in WAYS.items() if way.agrees}

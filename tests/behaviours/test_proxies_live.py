@@ -137,7 +137,6 @@ async def test_a_broker_tells_of_those_that_do_not_understand_or_are_not_there(w
     await all_over(world, asker, broker)
 
 
-@pytest.mark.xfail(reason="what the platform refuses does not go to the reply-to", strict=True)
 async def test_those_that_were_recruited_and_do_not_understand_say_so_to_the_initiator(world: World) -> None:
     class Stranger(House):
         ontologies = ()
