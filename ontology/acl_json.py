@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from ontology.acl import AclMessage
-from ontology.acl_parameters import TEXT_PARAMETERS, build, read_agent, read_time, write_time
+from ontology.acl_parameters import TEXT_PARAMETERS, build, read_agent, read_time, texts_of, write_time
 from ontology.content import read_json
 from ontology.errors import Cause, MessageError, shown
 
@@ -26,10 +26,7 @@ def to_json(message: AclMessage) -> str:
     for name, agents in (("receiver", message.receiver), ("reply-to", message.reply_to)):
         if agents:
             record[name] = [agent.jid for agent in agents]
-    for name, attribute in TEXT_PARAMETERS.items():
-        value = getattr(message, attribute)
-        if value is not None:
-            record[name] = value
+    record.update(texts_of(message))
     if message.reply_by is not None:
         record["reply-by"] = write_time(message.reply_by)
     if message.content is not None:

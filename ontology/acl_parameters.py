@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -48,6 +48,14 @@ def build(performative: object, fields: Mapping[str, Any]) -> AclMessage:
         told = fault["msg"].removeprefix("Value error, ")
         text = f"{name}: {told}" if name else told
         raise MessageError(Cause.UNRECOGNISED_PARAMETER_VALUE, text, name or None) from error
+
+
+def texts_of(message: AclMessage) -> Iterator[tuple[str, str]]:
+    """The parameters of plain text that a message has, under FIPA's names."""
+    for name, attribute in TEXT_PARAMETERS.items():
+        value = getattr(message, attribute)
+        if value is not None:
+            yield name, value
 
 
 def write_time(moment: datetime) -> str:
@@ -123,8 +131,17 @@ def read_agent(name: str, value: object) -> AgentIdentifier:
         ) from error
 
 
+Place = Callable[[], str]
+"""Tells where in the text something stands, e.g. ``line 1, column 5``."""
+
+
+def placed(cause: Cause, text: str, place: Place, about: str | None = None) -> MessageError:
+    """Make the error that tells in one sentence what is wrong and where."""
+    return MessageError(cause, f"{text} ({place()})", about)
+
+
 def make_agent(
-    name: str, addresses: Iterable[str] = (), resolvers: Iterable[AgentIdentifier] = ()
+    name: str, addresses: Iterable[str], resolvers: Iterable[AgentIdentifier], place: Place
 ) -> AgentIdentifier:
     """Make an identifier of parts of unknown origin; the name is taken as it is, and not as a JID.
 
@@ -134,18 +151,8 @@ def make_agent(
     try:
         return AgentIdentifier(name=name, addresses=tuple(addresses), resolvers=tuple(resolvers))
     except ValidationError as error:
-        raise MessageError(
-            Cause.UNRECOGNISED_PARAMETER_VALUE, f"{shown(name)!r} is no agent's name", "name"
-        ) from error
-
-
-Place = Callable[[], str]
-"""Tells where in the text something stands, e.g. ``line 1, column 5``."""
-
-
-def placed(cause: Cause, text: str, place: Place, about: str | None = None) -> MessageError:
-    """Make the error that tells in one sentence what is wrong and where."""
-    return MessageError(cause, f"{text} ({place()})", about)
+        told = f"{shown(name)!r} is no agent's name"
+        raise placed(Cause.UNRECOGNISED_PARAMETER_VALUE, told, place, "name") from error
 
 
 def is_user_defined(name: str) -> bool:

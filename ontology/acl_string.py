@@ -18,17 +18,17 @@ from datetime import datetime
 
 from ontology.acl import AclMessage, Performative
 from ontology.acl_parameters import (
-    TEXT_PARAMETERS,
     Gathering,
     Place,
     is_user_defined,
     make_agent,
     placed,
+    texts_of,
     write_fipa_time,
 )
 from ontology.acl_tokens import DEPTH, Tokens
 from ontology.aid import AgentIdentifier
-from ontology.errors import Cause, MessageError, shown
+from ontology.errors import Cause, shown
 
 _PLAIN = re.compile(r"[A-Za-z_/][!#-'*-~]*")
 """A word for every reader: FIPA00070 lets most characters stand in one, JADE only those of ASCII."""
@@ -77,10 +77,8 @@ def _parts(message: AclMessage) -> Iterator[str]:
             yield f":{name} (set {_agents(agents)})"
     if message.content is not None:
         yield f":content {_quoted(message.content)}"
-    for name, attribute in TEXT_PARAMETERS.items():
-        value = getattr(message, attribute)
-        if value is not None:
-            yield f":{name} {_expression(value)}"
+    for name, value in texts_of(message):
+        yield f":{name} {_expression(value)}"
     if message.reply_by is not None:
         yield f":reply-by {write_fipa_time(message.reply_by)}"
     for name, value in message.user_parameters.items():
@@ -159,10 +157,7 @@ def _read_agent(tokens: Tokens, depth: int = 0) -> AgentIdentifier:
                 tokens.fail(f"{shown(slot)!r} is no parameter of an agent (FIPA00023, 3.1)", at)
     if "name" not in seen:
         tokens.fail("an agent has no :name", begin)
-    try:
-        return make_agent(name, addresses, resolvers)
-    except MessageError as error:
-        raise placed(error.cause, error.text, tokens.place(begin), error.about) from error
+    return make_agent(name, addresses, resolvers, tokens.place(begin))
 
 
 def _read_agents(tokens: Tokens, kind: str, depth: int = 0) -> list[AgentIdentifier]:

@@ -19,15 +19,9 @@ from xml.sax.saxutils import escape, quoteattr
 
 from ontology.acl import AclMessage
 from ontology.acl_elements import Element, build
-from ontology.acl_parameters import (
-    TEXT_PARAMETERS,
-    Gathering,
-    make_agent,
-    placed,
-    write_fipa_time,
-)
+from ontology.acl_parameters import Gathering, make_agent, placed, texts_of, write_fipa_time
 from ontology.aid import AgentIdentifier
-from ontology.errors import Cause, MessageError
+from ontology.errors import Cause
 
 ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 """A character that XML 1.0 cannot carry, not even as a reference."""
@@ -88,10 +82,8 @@ def _parts(message: AclMessage) -> Iterator[str]:
             yield f"<{name}>{_agents([agent])}</{name}>"
     if message.content is not None:
         yield f"<content>{escaped(message.content)}</content>"
-    for name, attribute in TEXT_PARAMETERS.items():
-        value = getattr(message, attribute)
-        if value is not None:
-            yield f"<{name}>{escaped(value)}</{name}>"
+    for name, value in texts_of(message):
+        yield f"<{name}>{escaped(value)}</{name}>"
     if message.reply_by is not None:
         yield f'<reply-by time="{write_fipa_time(message.reply_by)}"/>'
     for name, value in message.user_parameters.items():
@@ -151,10 +143,7 @@ def _agent(element: Element) -> AgentIdentifier:
     if len(names) != 1:
         told = f"an <agent-identifier> has one <name>, not {len(names)}"
         raise placed(Cause.UNRECOGNISED_PARAMETER_VALUE, told, element.place, "name")
-    try:
-        return make_agent(names[0], addresses, resolvers)
-    except MessageError as error:
-        raise placed(error.cause, error.text, element.place, error.about) from error
+    return make_agent(names[0], addresses, resolvers, element.place)
 
 
 def _named(element: Element, attribute: str) -> str:

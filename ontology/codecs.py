@@ -19,7 +19,7 @@ from datetime import datetime
 
 from ontology.acl import AclMessage
 from ontology.acl_json import from_json, to_json
-from ontology.acl_parameters import TEXT_PARAMETERS, build, read_agent, read_time, write_time
+from ontology.acl_parameters import TEXT_PARAMETERS, build, read_agent, read_time, texts_of, write_time
 from ontology.acl_string import from_string, to_string
 from ontology.acl_xml import from_xml, to_xml
 from ontology.errors import Cause, MessageError, shown
@@ -27,7 +27,7 @@ from ontology.errors import Cause, MessageError, shown
 __all__ = [
     "FORMATS", "Format", "detect", "read",
     "from_json", "to_json", "from_string", "to_string", "from_xml", "to_xml",
-    "TEXT_PARAMETERS", "build", "read_agent", "read_time", "write_time",
+    "TEXT_PARAMETERS", "build", "read_agent", "read_time", "texts_of", "write_time",
 ]  # fmt: skip
 
 

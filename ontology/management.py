@@ -33,6 +33,8 @@ class DfAgentDescription(Concept):
     languages: tuple[str, ...] = ()
     lease_time: Annotated[float, Field(gt=0)] | None = None
     """For how many seconds the registration holds; without it the directory's longest."""
+    key: str | None = None
+    """The public key that the agent signs its messages with: ``ed25519:`` and base64. Since 1.1."""
 
 
 class SearchConstraints(Concept):
@@ -87,7 +89,7 @@ class Registered(Predicate):
 
 MANAGEMENT = Ontology(
     name="fipa-agent-management",
-    version=(1, 0),
+    version=(1, 1),
     terms=(
         Register, Deregister, Modify, Search, Found, Registered,
         DfAgentDescription, ServiceDescription, SearchConstraints,
@@ -107,7 +109,8 @@ def matches(template: DfAgentDescription, description: DfAgentDescription) -> bo
     ):
         return False
     return (
-        set(template.protocols) <= set(description.protocols)
+        template.key in {None, description.key}
+        and set(template.protocols) <= set(description.protocols)
         and set(template.ontologies) <= set(description.ontologies)
         and set(template.languages) <= set(description.languages)
         and all(any(_serves(wanted, had) for had in description.services) for wanted in template.services)

@@ -164,11 +164,11 @@ class Evaluation(Predicate):
 
 LEARNING = Ontology(
     name="locution-learning",
-    version=(1, 0),
+    version=(1, 1),
     terms=(
         Train, Predict, Evaluate,
         Bid, Progress, Called, Proposed, Awarded, AwardLost, Trained, Predictions, Evaluation,
         DatasetRef, ModelVersion, DeviceDescription, ResourceDescription,
     ),
 )  # fmt: skip
-"""The learning ontology."""
+"""The learning ontology. 1.1 has added `Train.drop`, `Predict.columns` and `Proposed.silent`."""

@@ -92,6 +92,18 @@ class Protocol:
             state == self.start and name.partition("/")[0] == act for state, _role, name in self.transitions
         )
 
+    def goes_on_after(self, message: AclMessage) -> bool:
+        """Whether a participant that says this has not said its last word, wherever it may say it."""
+        speaks = {state for state, role, _act in self.transitions if role is Role.PARTICIPANT}
+        found = [self.following(state, Role.PARTICIPANT, message) for state in speaks]
+        after = [following for following in found if following is not None]
+        return bool(after) and not any(map(self.is_terminal, after))
+
+    def may_repeat(self, act: Performative) -> bool:
+        """Whether a participant may say this for ever, so that only a cancel makes an end."""
+        key = Role.PARTICIPANT, act.value
+        return any(self.transitions.get((state, *key)) == state for state in self.states)
+
     def following(self, state: str, sender: Role, message: AclMessage) -> str | None:
         """The next state, or None where the act is out of sequence."""
         act = message.performative.value

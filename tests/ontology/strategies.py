@@ -94,6 +94,7 @@ descriptions = st.builds(
     ontologies=some_words,
     languages=some_words,
     lease_time=st.none() | positive,
+    key=optional_word,
 )
 constraints = st.builds(
     SearchConstraints,

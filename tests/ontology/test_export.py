@@ -140,7 +140,7 @@ class TestJsonSchema:
         document = json_schema(ontology)
         assert json.loads(json.dumps(document)) == document
         assert document["title"] == ontology.label
-        assert document["$id"] == f"urn:locution:ontology:{ontology.name}:1.0"
+        assert document["$id"] == f"urn:locution:ontology:{ontology.label.replace('/', ':')}"
         assert set(document["properties"]) == set(ontology.by_tag) <= set(document["$defs"])
         assert {each.removeprefix("#/$defs/") for each in references(document)} <= set(document["$defs"])
         assert all(each["additionalProperties"] is False for each in document["$defs"].values())
@@ -238,9 +238,10 @@ class TestOwl:
     @EACH
     def test_every_term_and_field_is_there(self, rdf, ontology):
         read = Read(rdf, ontology)
+        version = ontology.label.partition("/")[2]
         assert (read.iri, rdf.RDF.type, rdf.OWL.Ontology) in read.graph
-        assert read.graph.value(read.iri, rdf.OWL.versionInfo).toPython() == "1.0"
-        assert read.graph.value(read.iri, rdf.OWL.versionIRI) == rdf.URIRef(f"{read.iri}:1.0")
+        assert read.graph.value(read.iri, rdf.OWL.versionInfo).toPython() == version
+        assert read.graph.value(read.iri, rdf.OWL.versionIRI) == rdf.URIRef(f"{read.iri}:{version}")
         for tag, term in ontology.by_tag.items():
             assert read.has(tag, rdf.RDF.type, rdf.OWL.Class)
             assert read.has(tag, rdf.RDFS.label, rdf.Literal(tag))

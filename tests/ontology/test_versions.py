@@ -12,8 +12,9 @@ from pydantic import Field
 from behaviours.understanding import ontology_for
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
-from ontology.content import AgentAction, Concept, Ontology, Term, read_label
+from ontology.content import AgentAction, Concept, Ontology, Predicate, Term, read_label
 from ontology.errors import Cause, ContentError
+from ontology.models import DatasetRef
 from ontology.tasks import LEARNING, Predictions, Train
 
 
@@ -159,6 +160,67 @@ class TestLabels:
 
 
 TRAIN: dict[str, Any] = {"dataset": {"uri": "digits.csv", "sha256": "a" * 64}, "target": "digit"}
+
+
+class OldTrain(AgentAction):
+    """`Train`, as it was in 1.0."""
+
+    tag = "train"
+    dataset: DatasetRef
+    target: str
+    epochs: int = 40
+    learning_rate: float = 0.003
+
+
+class OldPredict(AgentAction):
+    """`Predict`, as it was in 1.0."""
+
+    tag = "predict"
+    model: str
+    rows: tuple[tuple[float, ...], ...]
+
+
+class OldProposed(Predicate):
+    """`Proposed`, as it was in 1.0."""
+
+    tag = "proposed"
+    task: str
+    learner: str
+    declined: str | None = None
+
+
+OLD = Ontology(name=LEARNING.name, version=(1, 0), terms=(OldTrain, OldPredict, OldProposed))
+"""What a peer speaks that knows nothing of what 1.1 has added."""
+
+ADDED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "train": ({**TRAIN, "epochs": 3}, {"drop": ["id"]}),
+    "predict": ({"model": "m", "rows": [[1.0, 2.0]]}, {"columns": ["a", "b"]}),
+    "proposed": ({"task": "t", "learner": "l"}, {"silent": "it was not in time"}),
+}
+"""By the tag of a term what stands in it in 1.0, and what 1.1 has added."""
+
+
+class TestLearning:
+    @pytest.mark.parametrize("tag", ADDED)
+    def test_a_peer_that_speaks_1_0_understands_us_without_what_is_new(self, tag):
+        old, new = ADDED[tag]
+        content = LEARNING.render(LEARNING.parse(json.dumps({tag: {**old, **new}})))
+        (field,) = new
+        assert field in json.loads(content)[tag]
+        term = read(json.loads(content), LEARNING.label, OLD)
+        assert type(term) is OLD.by_tag[tag]
+        assert old.items() <= term.model_dump(mode="json").items()
+        # That is what the new label is for: under the old one the same would be an error.
+        assert fault(json.loads(content), OLD.label, OLD).cause is Cause.UNEXPECTED_ARGUMENT
+
+    @pytest.mark.parametrize("tag", ADDED)
+    @pytest.mark.parametrize("label", [OLD.label, None])
+    def test_we_understand_a_peer_that_speaks_1_0(self, tag, label):
+        old, new = ADDED[tag]
+        term = read({tag: old}, label, LEARNING)
+        assert type(term) is LEARNING.by_tag[tag]
+        assert old.items() <= term.model_dump(mode="json").items()
+        assert [getattr(term, field) or None for field in new] == [None]
 
 
 class TestStrictTypes:

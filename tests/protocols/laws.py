@@ -152,14 +152,14 @@ def expected_while_cancelling(
     return None if step is None else (CANCELLING, step)
 
 
-def step_fault(
+def step_faults(
     protocol: Protocol,
     before: Conversation,
     speaker: Role,
     act: str,
     kind: str,
     wanted: tuple[str, str | None] | None,
-) -> str | None:
+) -> Iterator[str]:
     """Take one step on the side of `before`, and say how it differs from what is wanted."""
     ours = speaker is before.role
     message = said(act, None if ours else speaker, kind)
@@ -170,42 +170,49 @@ def step_fault(
     except ProtocolError as error:
         answers = before.role is Role.PARTICIPANT and act != "not-understood"
         if wanted is not None:
-            return f"{cell}: {error}"
+            yield f"{cell}: {error}"
         if not isinstance(error, LocalProtocolError if ours else RemoteProtocolError):
-            return f"{cell}: {error!r}"
+            yield f"{cell}: {error!r}"
         if isinstance(error, RemoteProtocolError) and error.answer is not answers:
-            return f"{cell}: answered {error.answer}"
-        return None if before == untouched else f"{cell}: changed by an error"
-    if (moved.state, moved.resume) != wanted:
-        return f"{cell}: {moved.state} ({moved.resume}), not {wanted}"
-    return None if before == untouched else f"{cell}: changed in place"
+            yield f"{cell}: answered {error.answer}"
+    else:
+        if (moved.state, moved.resume) != wanted:
+            yield f"{cell}: {moved.state} ({moved.resume}), not {wanted}"
+    if before != untouched:
+        yield f"{cell}: has changed"
 
 
 def grid_faults(
-    protocol: Protocol, reference: Reference, role: Role, states: frozenset[str] | None = None
-) -> list[str]:
-    """Every state, speaker, act and kind of content through the engine, while we play one role."""
-    faults = []
+    protocol: Protocol,
+    reference: Reference,
+    role: Role,
+    states: frozenset[str] | None = None,
+    acts: tuple[str, ...] = ACTS,
+) -> Iterator[str]:
+    """Every state, speaker, act and kind of content through the engine, while we play one role.
+
+    Whoever wants to know only whether there is a fault may stop at the first one, and may look at some
+    of the states and acts.
+    """
     kinds = kinds_that_matter(reference)
     for before, speaker, act, kind in cells(
-        protocol, role, states or reference.states | SHARED_STATES, kinds
+        protocol, role, states or reference.states | SHARED_STATES, kinds, acts
     ):
         following = expected(reference, before.state, speaker, before.last_speaker, act, kind)
         resume = before.state if following == CANCELLING else None
         wanted = None if following is None or is_astray(speaker, role) else (following, resume)
-        faults.append(step_fault(protocol, before, speaker, act, kind, wanted))
+        yield from step_faults(protocol, before, speaker, act, kind, wanted)
     for resume in sorted(live_states(protocol) & (states or protocol.states)):
-        for before, speaker, act, kind in cells(protocol, role, {CANCELLING}, kinds):
+        for before, speaker, act, kind in cells(protocol, role, {CANCELLING}, kinds, acts):
             cancelling = replace(before, resume=resume)
             wanted = expected_while_cancelling(reference, resume, speaker, act, kind)
             wanted = None if is_astray(speaker, role) else wanted
-            faults.append(step_fault(protocol, cancelling, speaker, act, kind, wanted))
-    return [each for each in faults if each is not None]
+            yield from step_faults(protocol, cancelling, speaker, act, kind, wanted)
 
 
-def is_astray(speaker: Role, role: Role) -> bool:
+def is_astray(speaker: str, role: Role) -> bool:
     """Whether somebody speaks to one whom it has nothing to say to: targets reply to the initiator."""
-    return speaker is Role.TARGET and role is Role.PARTICIPANT
+    return speaker == Role.TARGET and role is Role.PARTICIPANT
 
 
 def kinds_that_matter(reference: Reference) -> tuple[str, ...]:
@@ -216,13 +223,17 @@ def kinds_that_matter(reference: Reference) -> tuple[str, ...]:
 
 
 def cells(
-    protocol: Protocol, role: Role, states: frozenset[str] | set[str], kinds: tuple[str, ...]
+    protocol: Protocol,
+    role: Role,
+    states: frozenset[str] | set[str],
+    kinds: tuple[str, ...],
+    acts: tuple[str, ...] = ACTS,
 ) -> Iterator[tuple[Conversation, Role, str, str]]:
     """Where we stand, who speaks now, with which act and which kind of content."""
     for state in sorted(states):
         for last in PARTIES:
             before = at(protocol, state, role, last_speaker=last)
             for speaker in SPEAKERS:
-                for act in ACTS:
+                for act in acts:
                     for kind in kinds:
                         yield before, speaker, act, kind

@@ -63,6 +63,7 @@ class ConversationPair:
         self.ends = {role: End(role) for role in PARTIES}
         self.said: list[AclMessage] = []
         """Everything, in the order in which it was said."""
+        self._kinds = {act: _kinds(protocol, act) for act in Performative}
         self._count = 0
 
     @property
@@ -87,7 +88,7 @@ class ConversationPair:
             return []
         found = []
         for act in Performative:
-            for kind in self._kinds(act):
+            for kind in self._kinds[act]:
                 for answers_cancel in (False, True) if end.conversation.state == CANCELLING else (False,):
                     message = self._compose(end, act, kind, answers_cancel, None)
                     try:
@@ -269,12 +270,6 @@ class ConversationPair:
         except LocalProtocolError:
             return False
 
-    def _kinds(self, act: Performative) -> tuple[str, ...]:
-        if act is Performative.INFORM:
-            return "done", "result"
-        acts = {name for _state, _role, name in self.protocol.transitions}
-        return "none", *sorted(name.partition("/")[2] for name in acts if name.startswith(f"{act.value}/"))
-
     def _compose(
         self, end: End, act: str, kind: str, answers_cancel: bool, reply_by: datetime | None
     ) -> AclMessage:
@@ -306,3 +301,11 @@ class ConversationPair:
     def _post(self, to: Role, message: AclMessage) -> None:
         self.said.append(message.model_copy(update={"receiver": (NAME[to],)}))
         self.ends[to].inbox.append(message)
+
+
+def _kinds(protocol: Protocol, act: Performative) -> tuple[str, ...]:
+    """The kinds of content with which an end may say this."""
+    if act is Performative.INFORM:
+        return "done", "result"
+    acts = {name for _state, _role, name in protocol.transitions}
+    return "none", *sorted(name.partition("/")[2] for name in acts if name.startswith(f"{act.value}/"))

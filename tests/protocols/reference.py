@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 Steps = Mapping[tuple[str, str, str], str]
 
@@ -42,25 +43,25 @@ class Reference:
     drawn_deadlines: Mapping[str, str] = field(default_factory=dict)
     on_event: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def steps(self) -> Steps:
         """What our table has to say, exactly."""
         dropped = {step for each in self.differences for step in each.fipa}
         kept = {step: following for step, following in self.drawn.items() if step not in dropped}
         return kept | {step: end for each in self.differences for step, end in each.ours.items()}
 
-    @property
+    @cached_property
     def on_deadline(self) -> Mapping[str, str]:
         return {
             **self.drawn_deadlines,
             **{k: v for each in self.differences for k, v in each.deadlines.items()},
         }
 
-    @property
+    @cached_property
     def terminal(self) -> frozenset[str]:
         return self.drawn_terminal - {state for each in self.differences for state in each.live}
 
-    @property
+    @cached_property
     def states(self) -> frozenset[str]:
         steps = self.steps
         found = (
@@ -68,7 +69,7 @@ class Reference:
         )
         return frozenset(found | set(self.on_deadline.values()) | set(self.on_event.values()))
 
-    @property
+    @cached_property
     def live(self) -> frozenset[str]:
         """The states in which somebody is waited for, after the first message."""
         return self.states - self.terminal - {self.start}

@@ -25,14 +25,12 @@ from protocols.table import (
     Protocol,
     Role,
 )
+from tests.protocols.by_table import by_table
 from tests.protocols.samples import EACH_TABLE, NOW, SECOND, at, last_speaker, live_states, said
 
 I, P = Role.INITIATOR, Role.PARTICIPANT  # noqa: E741 - the specification's letters
 
 LIVE = [(each, state) for each in TABLES for state in sorted(live_states(each))]
-EACH_LIVE = pytest.mark.parametrize(
-    ("protocol", "state"), LIVE, ids=[f"{each.name}-{state}" for each, state in LIVE]
-)
 EACH_ROLE = pytest.mark.parametrize("role", PARTIES)
 
 UNDER_WAY = [
@@ -42,11 +40,6 @@ UNDER_WAY = [
     # While it is cancelling, a not-understood is the answer to the cancel, in auctions and brokering too.
     if source == state and role is P and act != "not-understood"
 ]
-EACH_UNDER_WAY = pytest.mark.parametrize(
-    ("protocol", "state", "act", "following"),
-    UNDER_WAY,
-    ids=[f"{protocol.name}-{state}-{act}" for protocol, state, act, _following in UNDER_WAY],
-)
 
 
 def live(protocol: Protocol, state: str, role: Role, **fields) -> Conversation:
@@ -69,16 +62,15 @@ def cancelling(protocol: Protocol, state: str, role: Role, **fields) -> Conversa
     return step(protocol, live(protocol, state, role, **fields), I, "cancel", reply_with="cancel")
 
 
-@EACH_LIVE
-@EACH_ROLE
 class TestAtEveryLiveState:
+    @by_table(LIVE, PARTIES)
     def test_the_state_is_kept_for_later(self, protocol, state, role):
         moved = cancelling(protocol, state, role)
         assert (moved.state, moved.resume, moved.cancelled_with) == (CANCELLING, state, "cancel")
         assert moved.awaited == "asked", "the request still awaits its answer"
         assert not machine.is_over(protocol, moved)
 
-    @pytest.mark.parametrize("in_reply_to", ["cancel", None])
+    @by_table(LIVE, PARTIES, ["cancel", None])
     def test_done(self, protocol, state, role, in_reply_to):
         moved = step(
             protocol, cancelling(protocol, state, role), P, "inform", kind="done", in_reply_to=in_reply_to
@@ -86,7 +78,7 @@ class TestAtEveryLiveState:
         assert (moved.state, moved.resume, moved.cancelled_with) == (CANCELLED, None, None)
         assert machine.is_over(protocol, moved)
 
-    @pytest.mark.parametrize("in_reply_to", ["cancel", None])
+    @by_table(LIVE, PARTIES, ["cancel", None])
     def test_failure_goes_on_as_if_nothing_had_been_said(self, protocol, state, role, in_reply_to):
         before = live(protocol, state, role, deadline=NOW)
         moved = step(protocol, before, I, "cancel", reply_with="cancel", reply_by=NOW - SECOND)
@@ -95,27 +87,31 @@ class TestAtEveryLiveState:
         limit = before.deadline if waits else None
         assert resumed == replace(before, deadline=limit)
 
+    @by_table(LIVE, PARTIES)
     def test_after_a_failure_it_may_be_cancelled_again(self, protocol, state, role):
         resumed = step(protocol, cancelling(protocol, state, role), P, "failure", in_reply_to="cancel")
         again = step(protocol, resumed, I, "cancel", reply_with="again")
         assert (again.state, again.cancelled_with) == (CANCELLING, "again")
         assert step(protocol, again, P, "inform", kind="done", in_reply_to="again").state == CANCELLED
 
+    @by_table(LIVE, PARTIES)
     def test_the_participant_may_not_understand_it(self, protocol, state, role):
         moved = step(protocol, cancelling(protocol, state, role), P, "not-understood")
         assert (moved.state, moved.resume) == (NOT_UNDERSTOOD, None)
 
+    @by_table(LIVE, PARTIES)
     def test_the_deadline_passes(self, protocol, state, role):
         moved = replace(cancelling(protocol, state, role), deadline=NOW)
         assert machine.expire(protocol, moved, NOW - SECOND) is moved
         expired = machine.expire(protocol, moved, NOW)
         assert (expired.state, expired.resume, expired.deadline) == (EXPIRED, None, None)
 
+    @by_table(LIVE, PARTIES)
     def test_only_the_initiator_cancels(self, protocol, state, role):
         with pytest.raises((LocalProtocolError, RemoteProtocolError)):
             step(protocol, live(protocol, state, role), P, "cancel")
 
-    @pytest.mark.parametrize("act", ["cancel", "request", "accept-proposal", "not-understood"])
+    @by_table(LIVE, PARTIES, ["cancel", "request", "accept-proposal", "not-understood"])
     def test_meanwhile_the_initiator_has_nothing_to_say(self, protocol, state, role, act):
         with pytest.raises((LocalProtocolError, RemoteProtocolError)):
             step(protocol, cancelling(protocol, state, role), I, act)
@@ -135,21 +131,18 @@ def test_nothing_to_cancel_before_the_start_or_after_the_end(protocol, role):
 class TestUnderWay:
     """An act that was sent before the cancel arrived is taken, recorded, and counts if the cancel fails."""
 
-    @EACH_UNDER_WAY
-    @EACH_ROLE
+    @by_table(UNDER_WAY, PARTIES)
     def test_it_is_recorded(self, protocol, state, act, following, role):
         moved = step(protocol, cancelling(protocol, state, role), P, act, kind="result", in_reply_to="asked")
         assert (moved.state, moved.resume) == (CANCELLING, following)
 
-    @EACH_UNDER_WAY
-    @EACH_ROLE
+    @by_table(UNDER_WAY, PARTIES)
     def test_a_failed_cancel_goes_on_from_there(self, protocol, state, act, following, role):
         moved = step(protocol, cancelling(protocol, state, role), P, act, kind="result", in_reply_to="asked")
         resumed = step(protocol, moved, P, "failure", in_reply_to="cancel")
         assert (resumed.state, resumed.last_speaker) == (following, P)
 
-    @EACH_UNDER_WAY
-    @EACH_ROLE
+    @by_table(UNDER_WAY, PARTIES)
     def test_what_has_ended_stays_ended(self, protocol, state, act, following, role):
         moved = step(protocol, cancelling(protocol, state, role), P, act, kind="result", in_reply_to="asked")
         ended = protocol.is_terminal(following)

@@ -28,6 +28,7 @@ from protocols.table import (
     Protocol,
     Role,
 )
+from tests.protocols.by_table import by_table
 from tests.protocols.samples import (
     ANN,
     BOB,
@@ -44,9 +45,6 @@ from tests.protocols.samples import (
 I, P, T = Role  # noqa: E741 - the specification's letters
 
 LIVE = [(each, state) for each in TABLES for state in sorted(live_states(each))]
-EACH_LIVE = pytest.mark.parametrize(
-    ("protocol", "state"), LIVE, ids=[f"{each.name}-{state}" for each, state in LIVE]
-)
 EACH_ROLE = pytest.mark.parametrize("role", PARTIES)
 
 
@@ -198,24 +196,21 @@ def unheard(protocol, state, role):
 class TestNotUnderstood:
     """Whoever got the last message may say that it means nothing to them, which ends the pair."""
 
-    @EACH_LIVE
-    @EACH_ROLE
+    @by_table(LIVE, PARTIES)
     def test_the_listener_may_say_it(self, protocol, state, role):
         conversation = at(protocol, state, role, last_speaker=role.other, deadline=NOW)
         ended = machine.say(protocol, conversation, said("not-understood"))
         assert (ended.state, ended.last_speaker) == (unheard(protocol, state, role), role)
         assert ended.deadline is None or not protocol.is_terminal(ended.state)
 
-    @EACH_LIVE
-    @EACH_ROLE
+    @by_table(LIVE, PARTIES)
     def test_the_peer_may_say_it_to_our_last_message(self, protocol, state, role):
         conversation = at(protocol, state, role, last_speaker=role, deadline=NOW)
         ended = machine.receive(protocol, conversation, said("not-understood", role.other))
         assert (ended.state, ended.last_speaker) == (unheard(protocol, state, role.other), role.other)
         assert ended.deadline is None or not protocol.is_terminal(ended.state)
 
-    @EACH_LIVE
-    @EACH_ROLE
+    @by_table(LIVE, PARTIES)
     def test_nobody_may_say_it_of_their_own_words(self, protocol, state, role):
         if (state, role, "not-understood") not in protocol.transitions:
             with pytest.raises(LocalProtocolError):
@@ -350,8 +345,7 @@ class TestAuctions:
 
 
 class TestLose:
-    @EACH_LIVE
-    @EACH_ROLE
+    @by_table(LIVE, PARTIES)
     def test_a_live_conversation_ends(self, protocol, state, role):
         lost = machine.lose(protocol, at(protocol, state, role, deadline=NOW))
         assert (lost.state, lost.deadline) == (UNREACHABLE, None)
@@ -373,7 +367,7 @@ class TestReading:
     def test_other_role(self):
         assert (I.other, P.other) == (P, I)
 
-    @EACH_LIVE
+    @by_table(LIVE)
     def test_awaits_reads_the_table(self, protocol, state):
         speakers = {role for source, role, _act in protocol.transitions if source == state}
         assert {role for role in Role if protocol.awaits(state, role)} == speakers
@@ -412,10 +406,9 @@ class TestReading:
 class TestDeadlines:
     """Reply-by is the latest time for the next message (FIPA00061); what then follows is our policy."""
 
-    @EACH_LIVE
-    @EACH_ROLE
-    @pytest.mark.parametrize(("late", "passed"), [(-SECOND, False), (0 * SECOND, True), (SECOND, True)])
-    def test_before_at_and_after(self, protocol, state, role, late, passed):
+    @by_table(LIVE, PARTIES, [(-SECOND, False), (0 * SECOND, True), (SECOND, True)])
+    def test_before_at_and_after(self, protocol, state, role, when):
+        late, passed = when
         conversation = at(protocol, state, role, deadline=NOW)
         moved = machine.expire(protocol, conversation, NOW + late)
         if passed:
@@ -424,7 +417,7 @@ class TestDeadlines:
         else:
             assert moved is conversation
 
-    @EACH_LIVE
+    @by_table(LIVE)
     def test_without_deadline_nothing_expires(self, protocol, state):
         conversation = at(protocol, state, I)
         assert machine.expire(protocol, conversation, NOW + 10**6 * SECOND) is conversation

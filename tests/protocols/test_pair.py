@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ontology.acl import Performative
 from protocols import machine
@@ -25,9 +25,21 @@ I, P, T = Role  # noqa: E741 - the specification's letters
 
 ACTS = st.sampled_from([each.value for each in Performative])
 ROLES = st.sampled_from(PARTIES)
-
+PROTOCOL = st.sampled_from(TABLES)
 
 AUCTIONS = (ENGLISH_AUCTION, DUTCH_AUCTION)
+
+
+def something_is_on_the_way(network) -> bool:
+    return any(each.inbox for each in network.pair.ends.values())
+
+
+def targets_reply(network) -> bool:
+    return any(role is T for _state, role, _act in network.pair.protocol.transitions)
+
+
+def others_may_end(network) -> bool:
+    return bool(network.pair.protocol.events)
 
 
 class Network(RuleBasedStateMachine):
@@ -36,43 +48,56 @@ class Network(RuleBasedStateMachine):
     within: ClassVar[float] = 3600.0
     """Seconds of every reply-by."""
 
-    @initialize(protocol=st.sampled_from(TABLES), names_messages=st.booleans(), data=st.data())
+    @initialize(protocol=PROTOCOL, names_messages=st.booleans(), data=st.data())
     def begin(self, protocol, names_messages, data):
         self.pair = self.make(protocol, names_messages)
         self.pair.open(self.within, data.draw(st.sampled_from(self.pair.openings)))
 
+    def teardown(self):
+        if hasattr(self, "pair"):
+            self.come_to_an_end()
+
     def make(self, protocol, names_messages):
         raise NotImplementedError
 
-    @rule(role=ROLES, data=st.data())
-    def speak(self, role, data):
-        choices = self.pair.choices(role)
-        if choices:
-            choice = data.draw(st.sampled_from(choices))
+    def come_to_an_end(self):
+        raise NotImplementedError
+
+    @rule(data=st.data(), hears=st.booleans())
+    def go_on(self, data, hears):
+        """Somebody hears what is on the way, or speaks who may; when nobody does, the next two begin."""
+        waiting = [each for each in PARTIES if self.pair.ends[each].inbox]
+        choices = [(role, choice) for role in PARTIES for choice in self.pair.choices(role)]
+        if waiting and (hears or not choices):
+            role = data.draw(st.sampled_from(waiting))
+            self.pair.deliver(role, self.which(role, data), keep=data.draw(st.booleans()))
+            self.restart(role)
+        elif choices:
+            role, choice = data.draw(st.sampled_from(choices))
             # An initiator never waits without limit; how long a participant works is its own affair.
             self.pair.say(role, choice, self.within if role is I else None)
-
-    @rule(role=ROLES, data=st.data())
-    def deliver_the_next(self, role, data):
-        if self.pair.ends[role].inbox:
-            self.pair.deliver(role, self.which(role, data), keep=data.draw(st.booleans()))
+            self.restart(role)
+        else:
+            self.come_to_an_end()
+            self.begin(data.draw(PROTOCOL), data.draw(st.booleans()), data)
 
     def which(self, role, data):
         return 0
 
-    @rule(act=ACTS.filter(lambda act: act != "cancel"), kind=st.sampled_from(["done", "result", "none"]))
-    def a_target_replies(self, act, kind):
-        self.pair.let_a_target_reply(act, kind)
-
-    @rule()
-    def all_that_was_begun_ends(self):
-        self.pair.let_all_end()
-
-    @rule(role=ROLES)
     def restart(self, role):
         before = self.pair.ends[role].conversation
         self.pair.restart(role)
         assert self.pair.ends[role].conversation == before
+
+    @precondition(targets_reply)
+    @rule(act=ACTS.filter(lambda act: act != "cancel"), kind=st.sampled_from(["done", "result", "none"]))
+    def a_target_replies(self, act, kind):
+        self.pair.let_a_target_reply(act, kind)
+
+    @precondition(others_may_end)
+    @rule()
+    def all_that_was_begun_ends(self):
+        self.pair.let_all_end()
 
     @rule(
         role=ROLES,
@@ -126,13 +151,12 @@ class OrderlyNetwork(Network):
     def make(self, protocol, names_messages):
         return ConversationPair(protocol, names_messages=True)
 
-    @rule(role=ROLES)
-    def look_at_the_clock_in_time(self, role):
-        assert not self.pair.expire(role)
+    @invariant()
+    def nothing_expires_in_time(self):
+        if hasattr(self, "pair"):
+            assert not any(self.pair.expire(role) for role in PARTIES)
 
-    def teardown(self):
-        if not hasattr(self, "pair"):
-            return
+    def come_to_an_end(self):
         self.pair.settle()
         assert all(self.pair.is_over(role) for role in PARTIES)
         assert [each.sentence for each in audit(self.pair.recorded()) if not each.is_note] == []
@@ -157,24 +181,20 @@ class WildNetwork(Network):
     def which(self, role, data):
         return data.draw(st.integers(0, len(self.pair.ends[role].inbox) - 1))
 
-    @rule(role=ROLES, data=st.data())
-    def lose_one(self, role, data):
-        if self.pair.ends[role].inbox:
-            del self.pair.ends[role].inbox[self.which(role, data)]
+    @precondition(something_is_on_the_way)
+    @rule(data=st.data())
+    def lose_one(self, data):
+        role = data.draw(st.sampled_from([each for each in PARTIES if self.pair.ends[each].inbox]))
+        del self.pair.ends[role].inbox[self.which(role, data)]
 
-    @rule(seconds=st.integers(1, 50))
-    def time_passes(self, seconds):
+    @rule(role=ROLES, seconds=st.integers(0, 50))
+    def look_at_the_clock(self, role, seconds):
         self.pair.now += timedelta(seconds=seconds)
-
-    @rule(role=ROLES)
-    def look_at_the_clock(self, role):
         conversation = self.pair.ends[role].conversation
         due = None if conversation is None else machine.next_deadline(conversation)
         assert self.pair.expire(role) is (due is not None and due <= self.pair.now)
 
-    def teardown(self):
-        if not hasattr(self, "pair"):
-            return
+    def come_to_an_end(self):
         self.pair.now += timedelta(days=1)
         for role in PARTIES:
             conversation = self.pair.ends[role].conversation
