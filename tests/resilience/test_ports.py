@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,42 @@ def test_old_letters_make_way(letters: DeadLetters) -> None:
     for number in range(12):
         letters.add(letter(number))
     assert [each.text for each in letters.list()] == [f"letter {number}" for number in (11, 10, 9, 8, 7)]
+
+
+def test_letters_are_found_and_dropped_by_what_they_are_filed_under(letters: DeadLetters) -> None:
+    for number in range(3):
+        letters.add(letter(number))
+    letters.add(replace(letter(3), id="own", conversation_id="c", protocol="p", state="S", attempts=5))
+    found = letters.list()
+    assert len({each.id for each in found}) == 4
+    assert found[0].id == "own"
+    for each in found:
+        assert letters.get(each.id) == each
+    assert letters.get("own") == replace(letter(3), conversation_id="c", protocol="p", state="S", attempts=5)
+    assert letters.drop(found[1].id)
+    assert not letters.drop(found[1].id)
+    assert letters.get(found[1].id) is None
+    for unknown in ("", "x", f"{found[2].id}x", f"0{found[2].id}"):
+        assert letters.get(unknown) is None
+        assert not letters.drop(unknown)
+    assert [each.text for each in letters.list()] == ["letter 3", "letter 1", "letter 0"]
+
+
+def test_a_letter_under_an_id_of_its_own_is_kept_once(letters: DeadLetters) -> None:
+    for number in range(3):
+        letters.add(replace(letter(number), id="own"))
+    assert letters.list() == (letter(0),)
+
+
+def test_letters_are_counted_and_the_oldest_is_known(letters: DeadLetters) -> None:
+    assert (letters.count(), letters.oldest()) == (0, None)
+    for number in range(4):
+        when = NOW + timedelta(seconds=number)
+        letters.add(replace(letter(number, agent=f"agent{number % 2}@here"), when=when))
+    assert (letters.count(), letters.oldest()) == (4, NOW)
+    assert letters.count("agent1@here") == 2
+    assert letters.oldest("agent1@here") == NOW + timedelta(seconds=1)
+    assert (letters.count("nobody@here"), letters.oldest("nobody@here")) == (0, None)
 
 
 def test_records_are_written_replaced_and_removed(records: Records) -> None:
