@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from learning.columns import Columns, check_names, from_arrays
+from learning.columns import Columns, Fault, check_names, empty, from_arrays
 from learning.errors import DatasetError, DatasetTooLargeError, MissingExtraError
 
 _UNREADABLE = (
@@ -42,9 +42,10 @@ def read_npz(stream: BinaryIO, source: str, limit_bytes: int) -> Columns:
     before any memory is taken.
 
     Raises:
-        DatasetError: with the key at fault.
+        DatasetError: it is no table; with the key at fault. One that holds something else than finite
+            numbers or text is told to whoever asks for its column.
     """
-    arrays: dict[str, NDArray[Any]] = {}
+    arrays: dict[str, NDArray[Any] | Fault] = {}
     try:
         with zipfile.ZipFile(stream) as archive:
             members = archive.infolist()
@@ -65,7 +66,7 @@ def read_npz(stream: BinaryIO, source: str, limit_bytes: int) -> Columns:
     return from_arrays(arrays, source)
 
 
-def _read_npy(content: bytes, source: str, key: str) -> NDArray[Any]:
+def _read_npy(content: bytes, source: str, key: str) -> NDArray[Any] | Fault:
     """One array of an archive; ``content`` is as long as the archive said at most."""
     member = io.BytesIO(content)
     try:
@@ -78,10 +79,8 @@ def _read_npy(content: bytes, source: str, key: str) -> NDArray[Any]:
         told = f"this is not a NumPy array ({_first_line(error)[:80]}); save it with numpy.savez"
         raise DatasetError(source, told, column=key) from error
     if dtype.hasobject:
-        raise DatasetError(
-            source,
-            "the array holds pickled Python objects, which are never loaded; save numbers or text",
-            column=key,
+        return Fault(
+            told="the array holds pickled Python objects, which are never loaded; save numbers or text"
         )
     if len(shape) > MOST_AXES or any(side < 0 for side in shape) or dtype.itemsize == 0:
         told = f"no array has {len(shape)} axes, the shape {str(shape)[:60]} and the type {str(dtype)[:60]}"
@@ -108,7 +107,7 @@ def read_parquet(stream: BinaryIO, source: str, limit_bytes: int) -> Columns:
 
     Raises:
         MissingExtraError: pyarrow is not installed.
-        DatasetError: with the row and column at fault.
+        DatasetError: it is no table. A column with nulls, or of another type, is told to whoever asks for it.
     """
     try:
         import pyarrow as pa  # noqa: PLC0415 - an extra, and slow to import
@@ -135,7 +134,7 @@ def read_parquet(stream: BinaryIO, source: str, limit_bytes: int) -> Columns:
         stream.seek(0)
         # Repeated text stays in memory once.
         table = parquet.ParquetFile(stream, read_dictionary=words).read(use_threads=False)
-        values = {name: _parquet_column(pa, table.column(name), source, name) for name in names}
+        values = {name: _parquet_column(pa, table.column(name)) for name in names}
     except (pa.ArrowException, OSError, ValueError) as error:
         told = f"this is not a readable Parquet file ({_first_line(error)}); save it again"
         raise DatasetError(source, told) from error
@@ -150,13 +149,11 @@ def _is_text(pa: Any, kind: Any) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def _parquet_column(pa: Any, column: Any, source: str, name: str) -> NDArray[Any]:
+def _parquet_column(pa: Any, column: Any) -> NDArray[Any] | Fault:
     kind = column.type
     if column.null_count:
         row = next(number for number, null in enumerate(column.is_null().to_pylist(), start=1) if null)
-        raise DatasetError(
-            source, "the cell is empty; fill it in or leave the row out", line=row, column=name, unit="row"
-        )
+        return empty(row)
     if pa.types.is_dictionary(kind) and _is_text(pa, kind.value_type):
         encoded = column.unify_dictionaries().combine_chunks()
         if isinstance(encoded, pa.ChunkedArray):  # a table without rows
@@ -165,7 +162,7 @@ def _parquet_column(pa: Any, column: Any, source: str, name: str) -> NDArray[Any
         return np.asarray(known[encoded.indices.to_numpy(zero_copy_only=False)])
     numeric = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean)
     if not any(is_kind(kind) for is_kind in numeric):
-        raise DatasetError(source, f"the type {kind} is not read; save numbers or text", column=name)
+        return Fault(told=f"the type {kind} is not read; save numbers or text")
     if pa.types.is_boolean(kind):
         column = column.cast(pa.int8())
     return np.asarray(column.cast(pa.float64(), safe=False).to_numpy())

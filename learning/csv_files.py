@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from learning.columns import Cell, Columns, check_names, not_finite, number
+from learning.columns import Cell, Columns, Fault, check_names, columns_of, empty, not_finite, number
 from learning.errors import DatasetError
 
 LINE_LIMIT = 1 << 24
@@ -26,7 +26,8 @@ def read_csv(stream: BinaryIO, source: str) -> Columns:
     column's first row tells whether it holds numbers, otherwise twice.
 
     Raises:
-        DatasetError: with the line, and the column where it is one column's fault.
+        DatasetError: it is no table; with the line. A column with an empty cell, or with NaN, is told to
+            whoever asks for it.
     """
     if b"\0" in stream.read(8192):
         raise DatasetError(source, "this is not text (it holds zero bytes); save the data as UTF-8 CSV")
@@ -73,14 +74,15 @@ class _CsvFile:
 
     def read(self) -> Columns:
         text: dict[int, Cell] = {}
-        columns = self._pass(text)
-        if columns is None:  # a column of numbers turned out to hold text; now all such columns are known
-            columns = self._pass(text)
-        assert columns is not None, "the second pass knows every text column"  # noqa: S101
-        return Columns(
-            values=dict(zip(self.names, columns, strict=True)),
-            text={self.names[index]: cell for index, cell in text.items()},
-            unit="line",
+        faults: dict[int, Fault] = {}
+        while (columns := self._pass(text, faults)) is None:
+            pass  # a column turned out to hold something else; now all such columns are known
+        found = {
+            name: faults[index] if index in faults else columns[index]
+            for index, name in enumerate(self.names)
+        }
+        return columns_of(
+            found, {self.names[index]: cell for index, cell in text.items()}, self.source, "line"
         )
 
     def _records(self) -> Iterator[tuple[int, list[str]]]:
@@ -118,78 +120,81 @@ class _CsvFile:
                 )
             yield line, record
 
-    def _pass(self, text: dict[int, Cell]) -> list[NDArray[Any]] | None:
-        """Read all rows, or fill `text` with the text columns and return None if some were unknown."""
+    def _pass(self, text: dict[int, Cell], faults: dict[int, Fault]) -> dict[int, NDArray[Any]] | None:
+        """Read all rows of the columns without fault, or return None if there was more to note.
+
+        `text` gets the columns with text, and `faults` those with an empty cell or no finite number.
+        """
         rows = self._rows()
         line, first = next(rows, (0, []))
         if not first:
             raise DatasetError(self.source, "there is a header and no rows; add data below it")
-        self._survey(line, first, text)
-        numeric = [index for index in range(len(self.names)) if index not in text]
+        self._survey(line, first, text, faults)
         texts = sorted(text)
+        numeric = [index for index in range(len(self.names)) if index not in text and index not in faults]
         numbers = array("d", [float(first[index]) for index in numeric])
         words = [first[index] for index in texts]
         # csv.reader and float() in a plain loop read about 50 MB/s; numpy.loadtxt twice that, but it knows
         # no mixed columns and cannot say which cell is wrong.
         pick_numbers, pick_words = _picker(numeric), _picker(texts)
+        has_others = len(numeric) < len(self.names)
         for line, record in rows:
-            cells = pick_numbers(record) if texts else record
+            cells = pick_numbers(record) if has_others else record
+            picked = pick_words(record)
             try:
                 values = list(map(float, cells))
             except ValueError:
                 values = None
-            if values is None or "_" in "".join(cells):  # see columns.number
-                self._survey(line, record, text)
+            # Why an underscore is none: see columns.number.
+            if values is None or "_" in "".join(cells) or not all(map(str.strip, picked)):
+                self._survey(line, record, text, faults)
                 for later, other in rows:
-                    self._survey(later, other, text)
+                    self._survey(later, other, text, faults)
                 return None
             numbers.extend(values)
-            if texts:
-                picked = pick_words(record)
-                if not all(map(str.strip, picked)):
-                    self._survey(line, record, text)
-                words.extend(picked)
-        return self._columns(numeric, texts, numbers, words)
+            words.extend(picked)
+        return self._columns(numeric, texts, numbers, words, faults)
 
-    def _survey(self, line: int, record: list[str], text: dict[int, Cell]) -> None:
-        """Note the columns in which this row has text.
-
-        Raises:
-            DatasetError: a cell is empty.
-        """
+    def _survey(self, line: int, record: list[str], text: dict[int, Cell], faults: dict[int, Fault]) -> None:
+        """Note the columns in which this row has text, or nothing."""
         for index, value in enumerate(record):
+            if index in faults:
+                continue
             if not value.strip():
-                raise DatasetError(
-                    self.source,
-                    "the cell is empty; fill it in or leave the row out",
-                    line=line,
-                    column=self.names[index],
-                    value=value,
-                )
-            if index not in text and number(value) is None:
+                faults[index] = empty(line, value)
+                text.pop(index, None)
+            elif index not in text and number(value) is None:
                 text[index] = Cell(line=line, value=value)
 
     def _columns(
-        self, numeric: list[int], texts: list[int], numbers: array[float], words: list[str]
-    ) -> list[NDArray[Any]]:
-        columns: list[NDArray[Any]] = [np.empty(0)] * len(self.names)
+        self,
+        numeric: list[int],
+        texts: list[int],
+        numbers: array[float],
+        words: list[str],
+        faults: dict[int, Fault],
+    ) -> dict[int, NDArray[Any]]:
+        columns: dict[int, NDArray[Any]] = {}
         if numeric:
             matrix = np.frombuffer(numbers, dtype=np.float64).reshape(-1, len(numeric))
+            columns = {index: matrix[:, place] for place, index in enumerate(numeric)}
             if not np.isfinite(matrix).all():
-                row, place = (int(axis[0]) for axis in np.nonzero(~np.isfinite(matrix)))
-                self._refuse_not_finite(row, numeric[place])
-            for place, index in enumerate(numeric):
-                columns[index] = matrix[:, place]
+                self._note_not_finite(columns, faults)
         if texts:
             table = np.array(words, dtype=object).reshape(-1, len(texts))
-            for place, index in enumerate(texts):
-                columns[index] = table[:, place]
+            columns |= {index: table[:, place] for place, index in enumerate(texts)}
         return columns
 
-    def _refuse_not_finite(self, row: int, index: int) -> None:
-        for count, (line, record) in enumerate(self._rows()):
-            if count == row:
-                raise not_finite(self.source, record[index], line, self.names[index], "line")
+    def _note_not_finite(self, columns: dict[int, NDArray[Any]], faults: dict[int, Fault]) -> None:
+        """Find the first such cell of each column again, because only the file says what stands in it."""
+        wanted: dict[int, list[int]] = {}
+        for index, values in columns.items():
+            wrong = np.flatnonzero(~np.isfinite(values))
+            if wrong.size:
+                wanted.setdefault(int(wrong[0]), []).append(index)
+        for row, (line, record) in enumerate(self._rows()):
+            for index in wanted.get(row, ()):
+                faults[index] = not_finite(record[index], line)
 
 
 def _split(line: str, separator: str) -> list[str]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from learning.archives import read_npz, read_parquet
-from learning.columns import Cell, Columns, Unit, from_arrays
+from learning.columns import Columns, Fault, from_arrays
 from learning.csv_files import read_csv
 from learning.errors import DatasetChangedError, DatasetError, DatasetNotFoundError, DatasetTooLargeError
 from ontology.models import DatasetRef
@@ -33,26 +33,25 @@ SUFFIXES = (".csv", ".tsv", ".npz", ".parquet")
 class Dataset:
     """A table in memory: named columns of numbers or text, without gaps.
 
+    A column that has gaps, or cannot be used for another reason, is an error for whoever asks for it; while
+    nobody does, it is no matter.
+
     Attributes:
         source: how messages name it.
-        sha256: the digest of the file, or of the arrays if there is none.
-        columns: name -> float64 (finite) or object (str) [row], in the file's order; do not write to them.
-        text: for each text column, its first cell that is no number.
-        unit: what the cells' positions count.
+        sha256: the digest of the file, or of the columns that can be used if there is none.
+        table: the columns; do not write to them.
     """
 
     source: str
     sha256: str
-    columns: Mapping[str, NDArray[Any]]
-    text: Mapping[str, Cell]
-    unit: Unit = "row"
+    table: Columns
 
     @classmethod
     def of(cls, arrays: Mapping[str, ArrayLike], source: str = "arrays") -> Self:
         """Make a dataset of arrays in memory; an array of more axes makes several columns (see `read_npz`).
 
         Raises:
-            DatasetError: they are no table of finite numbers and text.
+            DatasetError: they are no table, or none of them holds finite numbers or text.
         """
         table = from_arrays({name: np.asarray(values) for name, values in arrays.items()}, source)
         state = hashlib.sha256()
@@ -60,7 +59,12 @@ class Dataset:
             numbers = values.dtype.kind == "f"
             state.update(repr((name, len(values))).encode())
             state.update(values.tobytes() if numbers else repr(values.tolist()).encode())
-        return cls(source=source, sha256=state.hexdigest(), columns=table.values, text=table.text)
+        return cls(source=source, sha256=state.hexdigest(), table=table)
+
+    @property
+    def columns(self) -> Mapping[str, NDArray[Any]]:
+        """Name -> float64 (finite) or object (str) [row], of all columns that can be used, in order."""
+        return self.table.values
 
     @property
     def rows(self) -> int:
@@ -71,11 +75,12 @@ class Dataset:
         """One column: float64 or object (str) [row].
 
         Raises:
-            DatasetError: there is none of this name; the sentence lists those there are.
+            DatasetError: there is none of this name, and the sentence lists those there are; or it cannot be
+                used.
         """
-        if name not in self.columns:
-            told = f"there is no such column; it has {listed(tuple(self.columns), most=10)}"
-            raise DatasetError(self.source, told + meant(name, self.columns), column=name)
+        self._require(name)
+        if name in self.table.faults:
+            raise self.table.faults[name].error(self.source, name, self.table.unit)
         return self.columns[name]
 
     def numbers(self, name: str, purpose: str) -> NDArray[np.float64]:
@@ -86,19 +91,15 @@ class Dataset:
             purpose: what needs numbers, for the error's sentence, e.g. ``"features must be numbers"``.
 
         Raises:
-            DatasetError: it holds text; the first one is named with its position.
+            DatasetError: it holds text, or what is neither; the first such cell is named with its position.
         """
         values = self.column(name)
-        if name in self.text:
-            cell = self.text[name]
-            raise DatasetError(
-                self.source,
-                f"{cell.value[:40]!r} is no number; {purpose}",
-                line=cell.line,
-                column=name,
-                value=cell.value,
-                unit=self.unit,
+        if name in self.table.text:
+            cell = self.table.text[name]
+            fault = Fault(
+                told=f"{cell.value[:40]!r} is no number; {purpose}", line=cell.line, value=cell.value
             )
+            raise fault.error(self.source, name, self.table.unit)
         return values
 
     def feature_names(self, target: str, drop: Sequence[str] = ()) -> tuple[str, ...]:
@@ -108,10 +109,10 @@ class Dataset:
             DatasetError: one of these is not there, the target is to be left out, or no column is left.
         """
         for name in (target, *drop):
-            self.column(name)
+            self._require(name)
         if target in drop:
             raise DatasetError(self.source, "this is the target, which cannot be left out", column=target)
-        names = tuple(name for name in self.columns if name != target and name not in drop)
+        names = tuple(name for name in self.table.names if name != target and name not in drop)
         if not names:
             only = "this is the only column that is left" if drop else "this is the only column"
             raise DatasetError(self.source, f"{only}; training needs at least one more", column=target)
@@ -121,7 +122,7 @@ class Dataset:
         """These columns side by side: float64 [row, feature].
 
         Raises:
-            DatasetError: one is missing or holds text.
+            DatasetError: one is missing, or holds something else than finite numbers.
         """
         purpose = (
             "features must be numbers: mend the value, encode the text, or leave the column out "
@@ -138,6 +139,11 @@ class Dataset:
         """
         picked = [self.column(name)[rows].tolist() for name in names]
         return [list(row) for row in zip(*picked, strict=True)]
+
+    def _require(self, name: str) -> None:
+        if name not in self.columns and name not in self.table.faults:
+            told = f"there is no such column; it has {listed(self.table.names, most=10)}"
+            raise DatasetError(self.source, told + meant(name, self.table.names), column=name)
 
 
 class DataFolder:
@@ -161,7 +167,7 @@ class DataFolder:
             DatasetNotFoundError: there is no such file inside the folders.
             DatasetTooLargeError: it is larger than the limit.
             DatasetChangedError: the digest is another one, or the file changed while it was read.
-            DatasetError: it is no table of finite numbers and text.
+            DatasetError: it is no table, or has no column of finite numbers or text.
         """
         path = self.resolve(ref.uri)
         with _opened(path, ref.uri, self.limit_bytes) as stream:
@@ -183,7 +189,7 @@ class DataFolder:
             after = os.fstat(stream.fileno())
             if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
                 raise DatasetChangedError(ref.uri, "the file changed while it was read; try again")
-        return Dataset(source=ref.uri, sha256=found, columns=table.values, text=table.text, unit=table.unit)
+        return Dataset(source=ref.uri, sha256=found, table=table)
 
     def resolve(self, uri: str) -> Path:
         """The file an address means.

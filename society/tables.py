@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from society.config import unknown_among
 from society.errors import TableError
+from society.reading import open_text
+from society.suggestions import unknown_among
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,19 +41,14 @@ def read(
         first: how many rows to read; all by default.
 
     Raises:
-        TableError: it is not there, has no such column, or no column of numbers; with line and column.
+        TableError: it is not there, is no file, has no such column, or no column of numbers; with line and
+            column.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
+        with open_text(path, lambda fault: TableError(f"{path}: {fault}"), newline="") as stream:
             separator = _separator(stream.readline())
             stream.seek(0)
             return _table(path, csv.reader(stream, delimiter=separator, strict=True), drop, compare, first)
-    except FileNotFoundError:
-        raise TableError(f"{path}: there is no such file") from None
-    except OSError as error:
-        raise TableError(f"{path}: it cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise TableError(f"{path}: this is not UTF-8 text; save it as UTF-8") from error
     except csv.Error as error:
         raise TableError(f"{path}: this is not CSV: {error}") from error
 

@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 
 import learning.csv_files
 from learning.archives import read_npz, read_parquet
-from learning.columns import COLUMN_LIMIT
+from learning.columns import COLUMN_LIMIT, Columns
 from learning.csv_files import read_csv
 from learning.datasets import DataFolder, Dataset, reference
 from learning.errors import DatasetError, DatasetTooLargeError
+from learning.inference import evaluate
 from learning.training import train
-from tests.learning.samples import task
+from tests.learning.samples import slope, task
 from tests.requirements import require
 
 PYARROW = importlib.util.find_spec("pyarrow") is not None
@@ -54,10 +55,17 @@ BAD_CSV = {
 }
 
 
+def use(table: Columns, source: str) -> None:
+    """Ask for every column, in the file's order: what is wrong with one is told to whoever asks for it."""
+    data = Dataset(source=source, sha256="0" * 64, table=table)
+    for name in table.names:
+        data.column(name)
+
+
 @pytest.mark.parametrize(("content", "sentence"), BAD_CSV.values(), ids=BAD_CSV)
 def test_bad_csv(content: bytes, sentence: str) -> None:
     with pytest.raises(DatasetError) as caught:
-        read_csv(io.BytesIO(content), "some.csv")
+        use(read_csv(io.BytesIO(content), "some.csv"), "some.csv")
     assert str(caught.value).startswith(sentence)
     assert "\n" not in str(caught.value)
 
@@ -102,6 +110,119 @@ def test_a_regression_needs_numbers(tmp_path: Path) -> None:
         DatasetError, match=r"line 3, column 'y': 'low' is no number; the target of a regression"
     ):
         train(task(kind="regression"), data)
+
+
+# --- columns that are left out are not looked at --------------------------------------------------------
+
+GAPS = {
+    "empty": b"id,a,y\n1,1,0\n,2,1\n",
+    "empty at first": b"id,a,y\n,1,0\n2,2,1\n",
+    "empty everywhere": b"id,a,y\n,1,0\n ,2,1\n",
+    "NaN": b"id,a,y\n1,1,0\nNaN,2,1\n",
+    "infinite at first": b"id,a,y\ninf,1,0\n2,2,1\n",
+    "text": b"id,a,y\nx,1,0\n2,2,1\n",
+    "late text": b"id,a,y\n1,1,0\nx,2,1\n",
+    "empty among text": b"id,a,y\nx,1,0\n,2,1\n",
+    "text after empty": b"id,a,y\n,1,0\nx,2,1\n",
+    "NaN after empty": b"id,a,y\n,1,0\nnan,2,1\n",
+    "too long a number": b"id,a,y\n1,1,0\n1_000,2,1\n",
+}
+
+
+def from_folder(folder: Path, name: str, content: bytes) -> Dataset:
+    (folder / name).write_bytes(content)
+    return DataFolder(folder).load(reference(folder / name, folder))
+
+
+@pytest.mark.parametrize("content", GAPS.values(), ids=GAPS)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_what_is_wrong_with_one_column_of_csv_is_no_matter_of_the_others(
+    tmp_path: Path, content: bytes, place: int
+) -> None:
+    lines = [line.split(b",") for line in content.splitlines()]
+    turned = b"\n".join(b",".join(line[place:] + line[:place]) for line in lines)
+    data = from_folder(tmp_path, "some.csv", turned)
+    assert data.rows == 2
+    assert set(data.table.names) == {"id", "a", "y"}
+    names = data.feature_names("y", ["id"])
+    assert (names, data.features(names).tolist()) == (("a",), [[1.0], [2.0]])
+    assert data.column("y").tolist() == [0.0, 1.0]
+    with pytest.raises(DatasetError, match=r"some\.csv, line [23], column 'id': .*--drop"):
+        data.features(["id"])
+
+
+def test_the_first_fault_of_each_column_is_told_with_its_line(tmp_path: Path) -> None:
+    rows = ["1,1,x,1,1,0", "", '2,nan,,1,"', '",0', "inf,3,y,x,2,0", "nan,inf,z,,3,0"]
+    data = from_folder(tmp_path, "some.csv", "\n".join(["a,b,c,d,e,f", *rows]).encode())
+    assert data.column("f").tolist() == [0, 0, 0, 0]
+    told = {}
+    for name in "abcde":
+        with pytest.raises(DatasetError) as caught:
+            data.column(name)
+        told[name] = (caught.value.line, caught.value.value)
+    assert told == {"a": (6, "inf"), "b": (5, "nan"), "c": (5, ""), "d": (7, ""), "e": (5, "\n")}
+
+
+def test_training_looks_at_no_column_that_is_dropped(tmp_path: Path) -> None:
+    rows = [
+        f"{place % 7},{place % 2},{'' if place == 5 else place},{'nan' if place % 3 else 1}"
+        for place in range(60)
+    ]
+    data = from_folder(tmp_path, "some.csv", "\n".join(["a,y,id,weight", *rows]).encode())
+    assert train(task(drop=("id", "weight")), data).card.features == ("a",)
+    with pytest.raises(
+        DatasetError, match=r"line 7, column 'id': the cell is empty; fill it in, leave the row"
+    ):
+        train(task(drop=("weight",)), data)
+    with pytest.raises(DatasetError, match=r"line 3, column 'weight': 'nan' is no finite number; replace it"):
+        train(task(drop=("id",)), data)
+    with pytest.raises(DatasetError, match=r"line 7, column 'id': the cell is empty"):
+        train(task(target="id", drop=("weight",)), data)
+
+
+def test_an_evaluation_looks_at_the_models_columns_only(tmp_path: Path) -> None:
+    data = slope()
+    model = train(task(kind="regression"), data)
+    rows = zip(data.columns["b"], data.columns["a"], data.columns["y"], strict=True)
+    lines = [f"{b},{a},{y},{'' if place else 'x'}" for place, (b, a, y) in enumerate(rows)]
+    more = from_folder(tmp_path, "some.csv", "\n".join(["b,a,y,remark", *lines]).encode())
+    assert evaluate(model, more) == pytest.approx(evaluate(model, data))
+
+
+def test_columns_of_arrays_that_cannot_be_used_are_no_matter_of_the_others(tmp_path: Path) -> None:
+    arrays = {
+        "a": np.array([1, 2]), "holes": np.array([1.0, np.nan]), "image": np.array([[1, 2], [np.inf, 4]]),
+        "born": np.array(["2020-01-01", "2020-01-02"], dtype="M8[D]"), "code": np.array([b"x", b"y"]),
+        "half": np.array(["x", "\ud800"]), "trap": np.array([Trap(), 1], dtype=object),
+        "y": np.array(["u", "v"]),
+    }  # fmt: skip
+    data = from_folder(tmp_path, "some.npz", npz(**arrays).getvalue())
+    faulty = ["holes", "image_0", "born", "code", "half", "trap"]
+    assert data.table.names == ("a", "holes", "image_0", "image_1", "born", "code", "half", "trap", "y")
+    assert data.feature_names("y", faulty) == ("a", "image_1")
+    assert data.features(["a", "image_1"]).tolist() == [[1, 2], [2, 4]]
+    for name in faulty:
+        with pytest.raises(DatasetError, match=f"column '{name}'"):
+            data.column(name)
+    assert Trap.sprung == []
+    with_faults, without = Dataset.of(arrays), Dataset.of({**arrays, "holes": [1.0, 2.0]})
+    assert with_faults.features(["a"]).tolist() == [[1], [2]]
+    assert with_faults.sha256 != without.sha256
+
+
+def test_columns_of_parquet_that_cannot_be_used_are_no_matter_of_the_others(tmp_path: Path) -> None:
+    columns = {"a": [1, 2], "gap": [None, 1.0], "tags": [["x"], []], "nan": [np.nan, 1.0], "y": ["u", "v"]}
+    data = from_folder(tmp_path, "some.parquet", parquet_file(columns).getvalue())
+    assert data.table.names == tuple(columns)
+    names = data.feature_names("y", ["gap", "tags", "nan"])
+    assert data.features(names).tolist() == [[1], [2]]
+    for name, told in {
+        "gap": "row 1, .* the cell is empty",
+        "tags": "the type",
+        "nan": "row 1, .*'nan'",
+    }.items():
+        with pytest.raises(DatasetError, match=told):
+            data.features([name])
 
 
 def test_the_target_is_not_there() -> None:
@@ -169,7 +290,7 @@ BAD_NPZ = {
 @pytest.mark.parametrize(("arrays", "sentence"), BAD_NPZ.values(), ids=BAD_NPZ)
 def test_bad_npz(arrays: dict[str, Any], sentence: str) -> None:
     with pytest.raises(DatasetError) as caught:
-        read_npz(npz(**arrays), "some.npz", 1 << 20)
+        use(read_npz(npz(**arrays), "some.npz", 1 << 20), "some.npz")
     assert str(caught.value).startswith(sentence)
 
 
@@ -267,9 +388,10 @@ def test_text_that_is_none(order: str) -> None:
 
 def test_a_long_cell_is_shown_in_part() -> None:
     with pytest.raises(DatasetError) as caught:
-        read_csv(io.BytesIO(b"a,b\n1," + b"9" * 1000 + b"\n"), "some.csv")
+        use(read_csv(io.BytesIO(b"a,b\n1," + b"9" * 1000 + b"\n"), "some.csv"), "some.csv")
     assert str(caught.value) == (
-        f"some.csv, line 2, column 'b': '{'9' * 60}' is no finite number; replace it or leave the row out"
+        f"some.csv, line 2, column 'b': '{'9' * 60}' is no finite number; "
+        "replace it, leave the row out, or the column with --drop"
     )
     assert caught.value.value == "9" * 1000
 
@@ -323,7 +445,7 @@ BAD_PARQUET = {
 def test_bad_parquet(columns: dict[str, Any], sentence: str) -> None:
     stream = parquet_file(columns)
     with pytest.raises(DatasetError) as caught:
-        read_parquet(stream, "some.parquet", 1 << 20)
+        use(read_parquet(stream, "some.parquet", 1 << 20), "some.parquet")
     assert str(caught.value).startswith(sentence)
 
 

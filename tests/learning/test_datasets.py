@@ -35,7 +35,7 @@ def loaded(tmp_path: Path, text: str | bytes, name: str = "some.csv") -> Dataset
 
 def test_the_digits_are_all_there() -> None:
     data = digits()
-    assert (data.rows, len(data.columns), data.text) == (1797, 65, {})
+    assert (data.rows, len(data.columns), data.table.text) == (1797, 65, {})
     assert list(data.columns)[:2] == ["pixel_0_0", "pixel_0_1"]
     assert np.bincount(data.columns["digit"].astype(int)).tolist() == [
         178,
@@ -75,7 +75,7 @@ def test_labels_that_only_begin_as_numbers_stay_as_they_stood(tmp_path: Path) ->
     data = loaded(tmp_path, "a,y\n1,007\n2,8\n3,x\n4,007\n")
     assert data.columns["y"].tolist() == ["007", "8", "x", "007"]
     assert data.columns["a"].tolist() == [1, 2, 3, 4]
-    assert (data.text["y"].line, data.text["y"].value) == (4, "x")
+    assert (data.table.text["y"].line, data.table.text["y"].value) == (4, "x")
 
 
 @given(
@@ -316,6 +316,6 @@ def test_features_and_targets_tell_which_columns_there_are() -> None:
     ):
         data.feature_names("a", ["B"])
     assert Dataset.of({"a": [1], "b": [2], "c": [3]}).feature_names("c", ["a"]) == ("b",)
-    many = from_arrays({"x": np.zeros((1, 100))}, "wide").values
+    many = from_arrays({"x": np.zeros((1, 100))}, "wide")
     with pytest.raises(DatasetError, match=r"x_8, x_9 and 90 more$"):
-        Dataset(source="wide", sha256="0" * 64, columns=many, text={}).column("y")
+        Dataset(source="wide", sha256="0" * 64, table=many).column("y")

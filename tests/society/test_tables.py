@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -71,13 +72,28 @@ def test_what_is_wrong_is_told_with_its_place(tmp_path, text, told):
 def test_an_absent_file_or_column_is_named(tmp_path):
     with pytest.raises(TableError, match="there is no such file"):
         read(tmp_path / "absent.csv")
-    with pytest.raises(TableError, match="it cannot be read: Is a directory"):
-        read(tmp_path)
     path = written(tmp_path, "x,y\n1,2\n")
     with pytest.raises(TableError, match=r"rows.csv has no column 'z'; it has x, y$"):
         read(path, compare="z")
     with pytest.raises(TableError, match="no column is left to predict from"):
         read(path, drop=["x", "y"])
+
+
+@pytest.mark.timeout(10)
+def test_what_is_no_file_is_refused_and_nobody_waits_for_a_writer(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for path in (tmp_path / "pipe", tmp_path / "link", Path("/dev/zero")):
+        with pytest.raises(TableError) as caught:
+            read(path)
+        assert str(caught.value) == f"{path}: this is no file but a pipe or a device"
+    with pytest.raises(TableError, match="it cannot be read: Is a directory"):
+        read(tmp_path)
+
+
+def test_a_file_is_read_through_a_link(tmp_path):
+    (tmp_path / "link.csv").symlink_to(written(tmp_path, "x\n1\n"))
+    assert read(tmp_path / "link.csv").rows == ((1.0,),)
 
 
 @pytest.mark.parametrize(
