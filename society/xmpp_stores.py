@@ -14,13 +14,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
 from resilience.records import Records
 from resilience.sqlite_store import StoreError as DatabaseError
-from society.xmpp_server import Credentials, Keys, MemoryAccounts, StoreError, derive
-from society.xmpp_server.rosters import Item
+from society.xmpp_server import Credentials, Keys, MemoryAccounts, MemoryOffline, StoreError, derive
+from society.xmpp_server.rosters import Item, MemoryRosters
 
 ACCOUNTS, OFFLINE, ROSTERS = "xmpp-accounts", "xmpp-offline", "xmpp-rosters"
 
@@ -90,7 +89,7 @@ def _credentials(text: str) -> Credentials:
     return Credentials(bytes.fromhex(record["salt"]), record["iterations"], keys)
 
 
-class RecordedOffline:
+class RecordedOffline(MemoryOffline):
     """`OfflineStore`.
 
     Taken messages are removed one by one, so after a crash meanwhile some are delivered twice: agents
@@ -98,63 +97,52 @@ class RecordedOffline:
     """
 
     def __init__(self, records: Records) -> None:
+        super().__init__()
         self._records = records
-        self._waiting: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        self._keys: defaultdict[str, list[str]] = defaultdict(list)
         self._last = 0
         for key, stanza in records.all(OFFLINE).items():
             user, _slash, number = key.rpartition("/")
-            self._waiting[user][key] = stanza
+            self._keys[user].append(key)
+            super().append(user, stanza)
             self._last = max(self._last, int(number))
 
-    def append(self, user: str, stanza_xml: str, _when: datetime) -> None:
+    def append(self, user: str, stanza_xml: str) -> None:
         """See `OfflineStore`."""
         key = f"{user}/{self._last + 1:016d}"
         with _as_the_server_wants():
             self._records.put(OFFLINE, key, stanza_xml)
         self._last += 1
-        self._waiting[user][key] = stanza_xml
+        self._keys[user].append(key)
+        super().append(user, stanza_xml)
 
     def take(self, user: str) -> list[str]:
         """See `OfflineStore`."""
-        taken = self._waiting.get(user, {})
         with _as_the_server_wants():
-            for key in taken:
+            for key in self._keys.get(user, ()):
                 self._records.remove(OFFLINE, key)
-        self._waiting.pop(user, None)
-        return list(taken.values())
-
-    def count(self, user: str) -> int:
-        """See `OfflineStore`."""
-        return len(self._waiting[user]) if user in self._waiting else 0
+        self._keys.pop(user, None)
+        return super().take(user)
 
 
-class RecordedRosters:
+class RecordedRosters(MemoryRosters):
     """`RosterStore`."""
 
     def __init__(self, records: Records) -> None:
+        super().__init__()
         self._records = records
-        self._rosters: defaultdict[str, dict[str, Item]] = defaultdict(dict)
         for key, text in records.all(ROSTERS).items():
-            user, _slash, jid = key.partition("/")
             facts = json.loads(text)
-            self._rosters[user][jid] = Item(**{**facts, "groups": tuple(facts["groups"])})
-
-    def items(self, user: str) -> list[Item]:
-        """See `RosterStore`."""
-        return list(self._rosters[user].values()) if user in self._rosters else []
-
-    def get(self, user: str, jid: str) -> Item | None:
-        """See `RosterStore`."""
-        return self._rosters[user].get(jid) if user in self._rosters else None
+            super().put(key.partition("/")[0], Item(**{**facts, "groups": tuple(facts["groups"])}))
 
     def put(self, user: str, item: Item) -> None:
         """See `RosterStore`."""
         with _as_the_server_wants():
             self._records.put(ROSTERS, f"{user}/{item.jid}", json.dumps(asdict(item)))
-        self._rosters[user][item.jid] = item
+        super().put(user, item)
 
     def remove(self, user: str, jid: str) -> None:
         """See `RosterStore`."""
-        if user in self._rosters and self._rosters[user].pop(jid, None) is not None:
-            with _as_the_server_wants():
-                self._records.remove(ROSTERS, f"{user}/{jid}")
+        with _as_the_server_wants():
+            self._records.remove(ROSTERS, f"{user}/{jid}")
+        super().remove(user, jid)

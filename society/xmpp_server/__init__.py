@@ -1,9 +1,10 @@
 """An XMPP server small enough to read: for societies on one machine, and for tests.
 
-In production, across machines, run Prosody or ejabberd. This one has no server-to-server streams, no group
-chat, no stream management, and keeps accounts, rosters and waiting messages where it is told to: in memory,
-unless given a store. What it has follows RFC 6120, RFC 6121 and RFC 7622; for topics with many readers there
-is a small publish-subscribe service at ``pubsub.<domain>`` (XEP-0060, see `pubsub`).
+In production, across machines, run Prosody or ejabberd. This one has no server-to-server streams and no group
+chat, and keeps accounts, rosters and waiting messages where it is told to: in memory, unless given a store.
+What it has follows RFC 6120, RFC 6121 and RFC 7622; for topics with many readers there is a small
+publish-subscribe service at ``pubsub.<domain>`` (XEP-0060, see `pubsub`), and for connections that break
+there is stream management (XEP-0198, see `lasting`), in memory only.
 
     bytes -> connection -> secure (TLS) -> stream (XML) -> negotiation, then router -> switchboard -> bytes
 """

@@ -1,25 +1,25 @@
-"""One client's TCP connection: asyncio's `Protocol` to one side; `Link`, `Wire` and `Reader` to the other."""
+"""One client's TCP connection: asyncio's `Protocol` to one side, `Carrier`, `Wire`, `Reader` to the other."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import ssl
-import struct
 from collections.abc import Callable
 from typing import cast
 
+from .attending import Attendance
 from .errors import StreamError
-from .features import ping
 from .flow import Connections
 from .headers import END, failure
 from .negotiation import Negotiation, Wire
+from .resuming import Resumptions
 from .router import Router
 from .secure import TlsLayer
-from .stanzas import STREAMS, Stanza
-from .stream import Closed, Event, StreamParser
-from .switchboard import Session
-from .writing import Writer
+from .stanzas import Stanza
+from .stream import StreamParser
+from .vigil import Vigil
+from .writing import Writer, reset
 
 
 class Connection(asyncio.Protocol):
@@ -30,6 +30,7 @@ class Connection(asyncio.Protocol):
         router: takes over after the login.
         context: for TLS, if it is offered.
         negotiate: makes the state of a login.
+        resumptions: the sessions that can be resumed.
 
     Attributes:
         heard: when the client last said something, on the event loop's clock.
@@ -44,22 +45,26 @@ class Connection(asyncio.Protocol):
         router: Router,
         context: ssl.SSLContext | None,
         negotiate: Callable[[Wire], Negotiation],
+        resumptions: Resumptions,
     ) -> None:
         self._connections = connections
         self._limits = connections.limits
-        self._router = router
         self._context = context
         self._loop = asyncio.get_running_loop()
-        self._negotiation = negotiate(self)
         self._parser = StreamParser(self._limits)
-        self._session: Session | None = None
+        self._attendance = Attendance(self, negotiate(self), router, resumptions)
         self._tls: TlsLayer | None = None
         self._early_bytes = 0
         self._steps = 0
         self._is_closing = False
-        self._pinged = 0.0
-        self._timer: asyncio.TimerHandle | None = None
         self.heard = self._loop.time()
+        self._vigil = Vigil(
+            self._limits,
+            end=self.close,
+            hang_up=self._hang_up,
+            ping=self._attendance.ping,
+            silence=lambda: self._loop.time() - self.heard if self.is_heard else 0.0,
+        )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Count, limit, and wait for the header. Late ones come even when the server has stopped."""
@@ -68,20 +73,20 @@ class Connection(asyncio.Protocol):
         self._writer = Writer(
             self._transport,
             self._limits,
-            on_crowded=self._hold_back_speaker,
-            on_drained=lambda: connections.backpressure.release(self),
+            on_crowded=lambda: connections.hold_speaker(self),
+            on_drained=self.release,
             on_slow=lambda: self.close(StreamError("resource-constraint", "you read too slowly")),
         )
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connections.admit(self)
-        self._schedule(self._limits.login_seconds, self._late)
+        self._vigil.begin_login()
 
     def data_received(self, data: bytes) -> None:
         """Decrypt, parse, act."""
         if self._is_closing:
             return
         self.heard = self._loop.time()
-        if self._session is None:
+        if self._attendance.session is None:
             self._early_bytes += len(data)
             if self._early_bytes > self._limits.unauthenticated_bytes:
                 self.close(StreamError("policy-violation", "too much before the login"))
@@ -99,19 +104,18 @@ class Connection(asyncio.Protocol):
         if received.plain:
             self._read(received.plain)
         if received.ended:
-            self.close()
+            self._hang_up()
 
     def eof_received(self) -> bool:
         """Answer the client's end with ours; asyncio then closes the socket."""
-        self.close()
+        self._hang_up()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Leave; nothing of this connection stays behind."""
         self._is_closing = True
-        if self._timer is not None:
-            self._timer.cancel()
-        self._leave(self._writer.abandon())
+        self._vigil.stop()
+        self._leave(self._writer.abandon(), is_broken=True)
         self._parser.close()
         self._connections.forget(self)
 
@@ -142,11 +146,29 @@ class Connection(asyncio.Protocol):
     def cut(self) -> None:
         """Break the connection; asyncio calls `connection_lost` in its next turn."""
         self._is_closing = True
-        if not self._transport.is_closing():
-            # Reset, so that nothing of the connection lingers in the kernel.
-            sock = self._transport.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._transport.abort()
+        reset(self._transport)
+
+    def detach(self) -> None:
+        """Break the connection, of which the session has no need any more."""
+        self._attendance.forget()
+        self.cut()
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether what the client says is being read."""
+        return not self._connections.backpressure.is_waiting(self)
+
+    def hold_back(self) -> None:
+        """Let the speaker wait until this client acknowledges; not for one that itself waits.
+
+        For its word would not be read either: two that send to each other would wait for ever.
+        """
+        if self.is_heard and self._connections.speaker is not self:
+            self._connections.hold_speaker(self)
+
+    def release(self) -> None:
+        """Read those again who had to wait for this client."""
+        self._connections.backpressure.release(self)
 
     def start_tls(self) -> None:
         """Answer in plain text, then speak TLS; what came behind <starttls/> is gone with the parser."""
@@ -163,10 +185,14 @@ class Connection(asyncio.Protocol):
 
     def bind(self, user: str, resource: str) -> str:
         """Become a session."""
-        self._session = self._router.bind(user, resource, self)
-        self._connections.strangers.discard(self)
-        self._schedule(self._limits.idle_seconds, self._check_alive)
-        return self._session.jid.xml
+        session = self._attendance.bind(user, resource)
+        self._welcome()
+        return session.jid.xml
+
+    def resume(self, user: str, element: Stanza) -> None:
+        """Become the connection of a session that has lost its own."""
+        if self._attendance.resume(user, element):
+            self._welcome()
 
     def close(self, error: StreamError | None = None) -> None:
         """Say goodbye and why, leave, and give the client a moment to close as well.
@@ -176,10 +202,11 @@ class Connection(asyncio.Protocol):
         if self._is_closing:
             return
         if self._tls is None or self._tls.established:
-            self._negotiation.greet()  # RFC 6120 §4.9.1.2: an error needs a stream to be in
-        unsent = self._writer.finish((failure(error) if error is not None else b"") + END)
+            self._attendance.greet()  # RFC 6120 §4.9.1.2: an error needs a stream to be in
+        farewell = failure(error) + END if error is not None else END
+        unsent = self._writer.finish(self._attendance.last_words + farewell)
         self._is_closing = True
-        self._schedule(self._limits.closing_seconds, self.cut)
+        self._vigil.begin_closing(self.cut)
         self._leave(unsent)
 
     def _read(self, data: bytes) -> None:
@@ -187,64 +214,33 @@ class Connection(asyncio.Protocol):
         self._connections.speaker = self
         try:
             for event in parser.feed(data):
-                self._act(event)
+                self._attendance.act(event)
                 if self._is_closing or self._parser is not parser:
                     break  # RFC 6120 §5.4.3.3, §6.4.6: what follows belongs to no stream
         except StreamError as error:
             self.close(error)
         finally:
             self._connections.speaker = None
-        if self._steps != self._negotiation.steps and self._session is None and not self._is_closing:
-            self._steps = self._negotiation.steps
-            self._schedule(self._limits.login_seconds, self._late)
+        steps = self._attendance.steps
+        if self._steps != steps and self._attendance.session is None and not self._is_closing:
+            self._steps = steps
+            self._vigil.begin_login()
 
-    def _act(self, event: Event) -> None:
-        if isinstance(event, Stanza):
-            if self._session is not None and event.namespace != STREAMS:
-                self._router.receive(self._session, event)
-            elif event.namespace == STREAMS and event.kind == "error":
-                self.close()  # RFC 6120 §4.9.1.1: the peer's error is the end
-            else:
-                self._negotiation.receive(event)
-        elif isinstance(event, Closed):
-            self.close()  # §4.4
-        else:
-            self._negotiation.receive(event)
+    def _hang_up(self, error: StreamError | None = None) -> None:
+        """End a connection whose client has gone without </stream:stream>: the session may be resumed."""
+        if not self._attendance.is_managed:
+            self.close(error)
+        elif not self._is_closing:
+            self._is_closing = True
+            self._leave(self._writer.abandon(), is_broken=True)
+            self._vigil.begin_closing(self.cut)
+            self._transport.close()
 
-    def _leave(self, unsent: list[bytes]) -> None:
+    def _leave(self, unsent: list[bytes], *, is_broken: bool = False) -> None:
         self._connections.strangers.discard(self)
-        session, self._session = self._session, None
-        if session is not None:
-            self._router.leave(session, unsent)
+        self._attendance.end(unsent, is_broken=is_broken)
         self._connections.backpressure.leave(self)
 
-    def _hold_back_speaker(self) -> None:
-        """Do not read who is sending to us more than we can pass on."""
-        speaker = self._connections.speaker
-        if speaker is not None:
-            self._connections.backpressure.hold(speaker, self)
-
-    def _schedule(self, seconds: float, callback: Callable[[], None]) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_later(seconds, callback)
-
-    def _late(self) -> None:
-        self.close(StreamError("connection-timeout", f"no login within {self._limits.login_seconds:g} s"))
-
-    def _check_alive(self) -> None:
-        """Ping a silent peer, and give up one that does not answer (XEP-0199 §4.1)."""
-        session = self._session
-        if session is None:
-            return
-        now, limits = self._loop.time(), self._limits
-        is_unread = self._connections.backpressure.is_waiting(self)
-        silence = 0.0 if is_unread else now - self.heard
-        if silence < limits.idle_seconds:
-            self._schedule(limits.idle_seconds - silence, self._check_alive)
-        elif self._pinged > self.heard:
-            self.close(StreamError("connection-timeout", "no sign of life"))
-        else:
-            self._pinged = now
-            self.deliver(ping(self._router.switchboard.domain_xml, session.jid.xml))
-            self._schedule(limits.ping_seconds, self._check_alive)
+    def _welcome(self) -> None:
+        self._connections.strangers.discard(self)
+        self._vigil.begin_session()

@@ -18,12 +18,19 @@ class XmppServerError(Exception):
 
 
 class StreamError(XmppServerError):
-    """A fault that ends the stream. `condition` is one of RFC 6120 §4.9.3."""
+    """A fault that ends the stream.
 
-    def __init__(self, condition: str, text: str = "") -> None:
+    Attributes:
+        condition: one of RFC 6120 §4.9.3.
+        text: a sentence, or "".
+        detail: an element with a condition of the application's own (§4.9.4), or "".
+    """
+
+    def __init__(self, condition: str, text: str = "", detail: str = "") -> None:
         super().__init__(f"{condition}: {text}" if text else condition)
         self.condition = condition
         self.text = text
+        self.detail = detail
 
 
 class StanzaError(XmppServerError):

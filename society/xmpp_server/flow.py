@@ -57,7 +57,7 @@ class Backpressure:
             reader.resume_reading()
 
 
-class Stranger(Protocol):
+class Stranger(Reader, Protocol):
     """A connection, seen from `Connections`. `heard` is when it last said something, on the loop's clock."""
 
     heard: float
@@ -96,6 +96,11 @@ class Connections(Generic[C]):
             self.strangers.discard(longest)
             longest.cut()
         self.strangers.add(connection)
+
+    def hold_speaker(self, crowded: C) -> None:
+        """Do not read who is sending to a client more than we can pass on."""
+        if self.speaker is not None:
+            self.backpressure.hold(self.speaker, crowded)
 
     def forget(self, connection: C) -> None:
         """Stop counting a connection that is closed."""

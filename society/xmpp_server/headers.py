@@ -30,4 +30,5 @@ def failure(error: StreamError) -> bytes:
     """Write a stream error (RFC 6120 §4.9)."""
     namespace = "urn:ietf:params:xml:ns:xmpp-streams"
     text = f"<text xmlns='{namespace}' xml:lang='en'>{escape(error.text)}</text>" if error.text else ""
-    return f"<stream:error><{error.condition} xmlns='{namespace}'/>{text}</stream:error>".encode()
+    condition = f"<{error.condition} xmlns='{namespace}'/>"
+    return f"<stream:error>{condition}{text}{error.detail}</stream:error>".encode()

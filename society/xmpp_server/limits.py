@@ -46,8 +46,20 @@ class Limits:
     closing_seconds: float = 1.0
     """How long a closed stream waits for the peer to close as well."""
 
+    unacknowledged_stanzas: int = 10_000
+    """Under XEP-0198, and not more than `outgoing_bytes` of them. Above that whoever sends to the peer is not
+    read, and a peer that acknowledges nothing for `slow_seconds` is given up; a session that sleeps ends."""
+    resume_seconds: float = 60.0
+    """How long a session sleeps after its connection broke, so that it can be resumed (XEP-0198 §5)."""
+    sleeping_sessions: int = 256
+    """When one more falls asleep, the one that has slept longest ends."""
+
     offline_messages: int = 1000
-    """Per account; the next sender gets an error. Each may have `stanza_bytes`."""
+    """Per account; the next sender gets an error, here and where one of the next two would be exceeded."""
+    offline_bytes: int = 16 * 1024 * 1024
+    """Per account."""
+    offline_total_bytes: int = 256 * 1024 * 1024
+    """For all accounts together: what waits is held in memory."""
     roster_items: int = 1000
     pubsub_nodes: int = 100
     """Per account."""

@@ -5,7 +5,8 @@
 | full JID, connected | any | to that session |
 | full JID, not connected | chat, normal | as to the bare JID |
 | bare JID | chat, normal | to the listening sessions of the highest priority, all when several are equal |
-| bare JID, nobody listening | chat, normal | kept until somebody is; refused when too many wait |
+| bare JID, nobody listening | chat, normal | kept until somebody is; refused when too much waits |
+| bare JID, all who listen sleep (`lasting`) | chat, normal | to one of them |
 | bare JID | headline | to all listening sessions, or nobody |
 | bare JID, or full and not connected | groupchat | refused |
 | bare JID, or full and not connected | error | dropped |
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from .accounts import AccountStore
-from .errors import JidError
+from .errors import JidError, StoreError
 from .headers import header
 from .jid import Jid
 from .limits import Limits
@@ -83,16 +84,22 @@ class Messages:
             self._keep(sender, stanza, target)
 
     def flush(self, session: Session) -> None:
-        """Deliver what waited for this account (XEP-0160 §3)."""
+        """Deliver what waited for this account (XEP-0160 §3), also in its sessions that sleep."""
+        for other in self._switchboard.sessions(session.user):
+            if other.asleep is not None:
+                self.reroute(other.asleep.surrender())
         for xml in self._offline.take(session.user):
             self._switchboard.deliver(session, xml.encode(), self._switchboard.domain, "message")
 
     def reroute(self, unsent: Iterable[bytes]) -> None:
-        """Route messages again that were rendered for a session which ended before they were written."""
+        """Route messages again that were rendered for a session which ended before they were written.
+
+        Requests are answered. A headline is dropped: all who listen have got their own (§8.5.2.1.2).
+        """
         parser = StreamParser(self._limits)
         parser.feed(header(self._switchboard.domain, "again"))
         for data in unsent:
-            if not data.startswith(b"<message "):
+            if not data.startswith((b"<message ", b"<iq ")):
                 continue
             for event in parser.feed(data):
                 if isinstance(event, Stanza):
@@ -104,7 +111,15 @@ class Messages:
             sender, target = Jid.parse(stanza.attributes["from"]), Jid.parse(stanza.attributes["to"])
         except (KeyError, JidError):  # the server's own doing; there is nobody to tell
             return
-        self.route(sender, stanza, target)
+        board = self._switchboard
+        if stanza.kind == "iq":
+            if stanza.type in {"get", "set"}:
+                board.refuse(sender, stanza, target, "recipient-unavailable")
+        elif stanza.type != "headline":
+            try:
+                self.route(sender, stanza, target)
+            except StoreError as error:
+                board.refuse(sender, stanza, target, "resource-constraint", str(error))
 
     def _keep(self, sender: Jid, stanza: Stanza, target: Jid) -> None:
         """Store a message for an account with nobody listening (§8.5.2.2.1)."""
@@ -117,11 +132,24 @@ class Messages:
         if not _NO_STORE.isdisjoint(stanza.children):
             board.refuse(sender, stanza, target, "service-unavailable", "nobody is there to take it now")
             return
-        if self._offline.count(user) >= self._limits.offline_messages:
-            board.refuse(
-                sender, stanza, target, "resource-constraint", "too many messages wait for this account"
-            )
+        stamp = b"" if _DELAY in stanza.children else delay(board.domain, self._clock())
+        xml = stanza.render(sender.xml, target.xml, stamp)
+        full = self._what_is_full(user, len(xml))
+        if full is not None:
+            board.refuse(sender, stanza, target, "resource-constraint", full)
             return
-        now = self._clock()
-        stamp = b"" if _DELAY in stanza.children else delay(board.domain, now)
-        self._offline.append(user, stanza.render(sender.xml, target.xml, stamp).decode(), now)
+        self._offline.append(user, xml.decode())
+
+    def _what_is_full(self, user: str, size: int) -> str | None:
+        """Why a message of so many bytes cannot be kept for an account, if it cannot."""
+        limits, offline = self._limits, self._offline
+        if offline.count(user) >= limits.offline_messages:
+            return "too many messages wait for this account"
+        if offline.size(user) + size > limits.offline_bytes:
+            return f"too much waits; {limits.offline_bytes:,} bytes of messages are kept for this account"
+        if offline.total() + size > limits.offline_total_bytes:
+            return (
+                f"too much waits; {limits.offline_total_bytes:,} bytes of messages are kept for all accounts "
+                "together"
+            )
+        return None

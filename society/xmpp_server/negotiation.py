@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 from typing import Final, Protocol
 
+from .acknowledging import FEATURE as FEATURE_OF_SM
+from .acknowledging import SM, failed
 from .errors import JidError, StanzaError, StoreError, StreamError
 from .headers import features, header
 from .jid import prepare_domain
@@ -37,6 +39,10 @@ class Wire(Protocol):
 
     def bind(self, user: str, resource: str) -> str:
         """Make the session; return its full JID, escaped. May raise StanzaError."""
+        ...
+
+    def resume(self, user: str, element: Stanza) -> None:
+        """Go on with a former session, or tell the client why not. May raise StreamError."""
         ...
 
     def close(self, error: StreamError | None = None) -> None:
@@ -95,6 +101,8 @@ class Negotiation:
             self._start_tls()
         elif event.namespace == SASL:
             self._authenticate(event)
+        elif event.namespace == SM and self._user is not None:
+            self._manage(self._user, event)
         elif event.namespace != CLIENT or event.kind not in {"message", "presence", "iq"}:
             raise StreamError("unsupported-stanza-type")
         elif event.kind == "iq" and self._user is not None and event.children == [f"{BIND}\nbind"]:
@@ -127,7 +135,8 @@ class Negotiation:
 
     def _features(self) -> list[str]:
         if self._user is not None:
-            return [f'<bind xmlns="{BIND}"/>', f'<session xmlns="{SESSION}"><optional/></session>']
+            bind, session = f'<bind xmlns="{BIND}"/>', f'<session xmlns="{SESSION}"><optional/></session>'
+            return [bind, session, FEATURE_OF_SM]
         parts: list[str] = []
         if self._offers_tls and not self._secured:
             required = "<required/>" if self._requires_tls else ""
@@ -180,6 +189,13 @@ class Negotiation:
             self._wire.deliver(
                 reply(stanza, "", "", "result", f'<bind xmlns="{BIND}"><jid>{jid}</jid></bind>')
             )
+
+    def _manage(self, user: str, element: Stanza) -> None:
+        """Before binding, a former session can be resumed, and nothing else (XEP-0198 §5)."""
+        if element.kind == "resume":
+            self._wire.resume(user, element)
+        else:
+            self._wire.deliver(failed("unexpected-request"))
 
     def _register(self, stanza: Stanza) -> None:
         """Registration before the login (XEP-0077 §3.1), inside TLS only."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -12,11 +12,11 @@ from .stanzas import quote
 class OfflineStore(Protocol):
     """Port: where waiting messages are kept. Called on the event loop, so it must not wait long.
 
-    User names come prepared (`jid.prepare_local`). The router, the only writer, counts before it appends.
+    User names come prepared (`jid.prepare_local`). The router, the only writer, measures before it appends.
     """
 
-    def append(self, user: str, stanza_xml: str, when: datetime) -> None:
-        """Keep one stanza, behind those that wait. It is ready to be sent: `when` (UTC) is already in it."""
+    def append(self, user: str, stanza_xml: str) -> None:
+        """Keep one stanza, behind those that wait. It is ready to be sent, with its stamp (`delay`)."""
         ...
 
     def take(self, user: str) -> list[str]:
@@ -24,7 +24,15 @@ class OfflineStore(Protocol):
         ...
 
     def count(self, user: str) -> int:
-        """How many wait."""
+        """How many wait for an account."""
+        ...
+
+    def size(self, user: str) -> int:
+        """How many bytes wait for an account."""
+        ...
+
+    def total(self) -> int:
+        """How many bytes wait for all accounts together."""
         ...
 
 
@@ -33,18 +41,29 @@ class MemoryOffline:
 
     def __init__(self) -> None:
         self._waiting: defaultdict[str, deque[str]] = defaultdict(deque)
+        self._bytes: Counter[str] = Counter()
 
-    def append(self, user: str, stanza_xml: str, when: datetime) -> None:
+    def append(self, user: str, stanza_xml: str) -> None:
         """See `OfflineStore`."""
         self._waiting[user].append(stanza_xml)
+        self._bytes[user] += len(stanza_xml.encode())
 
     def take(self, user: str) -> list[str]:
         """See `OfflineStore`."""
+        self._bytes.pop(user, None)
         return list(self._waiting.pop(user, ()))
 
     def count(self, user: str) -> int:
         """See `OfflineStore`."""
         return len(self._waiting[user]) if user in self._waiting else 0
+
+    def size(self, user: str) -> int:
+        """See `OfflineStore`."""
+        return self._bytes[user]
+
+    def total(self) -> int:
+        """See `OfflineStore`."""
+        return self._bytes.total()
 
 
 def delay(domain: str, when: datetime) -> bytes:

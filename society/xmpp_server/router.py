@@ -75,11 +75,20 @@ class Router:
         if former is not None:
             # §7.7.2.2: the newcomer is more likely to be alive. The former one leaves before this goes on.
             former.link.close(StreamError("conflict", "somebody has logged in with the same resource"))
-        elif len(self.switchboard.sessions(user)) >= self._limits.resources:
-            raise StanzaError("resource-constraint", f"at most {self._limits.resources} sessions")  # §7.6.2.1
+        else:
+            self._make_room(user)
         session = Session(jid, link)
         self.switchboard.add(session)
         return session
+
+    def _make_room(self, user: str) -> None:
+        sessions = self.switchboard.sessions(user)
+        if len(sessions) >= self._limits.resources:
+            asleep = next((session for session in sessions if session.asleep is not None), None)
+            if asleep is None:
+                text = f"at most {self._limits.resources} sessions"
+                raise StanzaError("resource-constraint", text)  # §7.6.2.1
+            asleep.link.close()
 
     def leave(self, session: Session, unsent: Iterable[bytes] = ()) -> None:
         """End a session; messages that were not written any more go to the account's others, or wait."""
@@ -88,8 +97,11 @@ class Router:
             # Of a store that fails nobody is left who could be told.
             with suppress(StoreError):
                 self._pubsub.leave(session)
-            with suppress(StoreError):
-                self._messages.reroute(unsent)
+            self._messages.reroute(unsent)
+
+    def give_back(self, unsent: Iterable[bytes]) -> None:
+        """Answer requests to a session that was there and cannot take them now."""
+        self._messages.reroute(unsent)
 
     def remove_account(self, user: str) -> None:
         """Remove an account with all that belongs to it, and end its sessions."""
@@ -160,6 +172,8 @@ class Router:
             other = board.find(target) if target.local else None
             if other is None:
                 raise StanzaError("service-unavailable")  # RFC 6121 §8.5.3.2.3
+            if other.asleep is not None and kind in {"get", "set"}:
+                raise StanzaError("recipient-unavailable")  # the reason is in `lasting`
             board.forward(other, stanza, session.jid, target)
         elif kind in {"get", "set"}:  # answers to our own pings need nothing
             content = self._answer(session, stanza, target)

@@ -25,6 +25,7 @@ from .negotiation import Negotiation, Wire
 from .offline import MemoryOffline, OfflineStore
 from .pubsub_nodes import MemoryNodes, NodeStore
 from .registration import Registration
+from .resuming import Resumptions
 from .rosters import MemoryRosters, RosterStore
 from .router import Router
 from .sasl import Authenticator
@@ -104,6 +105,7 @@ class XmppServer:
         )
         self._server: asyncio.Server | None = None
         self._connections: Connections[Connection] | None = None
+        self._resumptions: Resumptions | None = None
         for user, password in (passwords or {}).items():
             self.add_account(user, password)
 
@@ -138,8 +140,9 @@ class XmppServer:
             address = str(found[0][4][0])
             context = self._context(address)
             connections: Connections[Connection] = Connections(self._limits)
+            resumptions = Resumptions(self._router, self._limits)
             self._server = await loop.create_server(
-                lambda: Connection(connections, self._router, context, self._negotiate),
+                lambda: Connection(connections, self._router, context, self._negotiate, resumptions),
                 address,
                 self._wanted_port,
                 backlog=_BACKLOG,
@@ -151,7 +154,7 @@ class XmppServer:
         except UnicodeError as error:  # from the codec of host names
             fault = OSError(errno.EINVAL, "this can be no host")
             raise ListenError(self.host, self._wanted_port, fault) from error
-        self._connections = connections
+        self._connections, self._resumptions = connections, resumptions
         self.port = int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
@@ -162,7 +165,8 @@ class XmppServer:
         """
         server, self._server = self._server, None
         connections, self._connections = self._connections, None
-        if server is None or connections is None:
+        resumptions, self._resumptions = self._resumptions, None
+        if server is None or connections is None or resumptions is None:
             return
         server.close()
         connections.is_closed = True
@@ -175,6 +179,7 @@ class XmppServer:
         finally:
             for connection in list(connections.all):
                 connection.cut()
+            resumptions.close()
         await server.wait_closed()
 
     def add_account(self, user: str, password: str) -> None:
@@ -194,11 +199,12 @@ class XmppServer:
 
     def is_online(self, user: str) -> bool:
         """Whether a message to this account would reach a client now rather than wait."""
-        return bool(self._switchboard.listening(prepare_local(user)))
+        listening = self._switchboard.listening(prepare_local(user))
+        return any(session.asleep is None for session in listening)
 
     def sessions(self) -> list[str]:
         """Return the full JIDs that are logged in, available or not, in order."""
-        return sorted(session.jid.full for session in self._switchboard)
+        return sorted(session.jid.full for session in self._switchboard if session.asleep is None)
 
     def _negotiate(self, wire: Wire) -> Negotiation:
         return Negotiation(

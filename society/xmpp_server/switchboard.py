@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from .errors import StreamError
@@ -27,6 +27,14 @@ class Link(Protocol):
         ...
 
 
+class Asleep(Protocol):
+    """What a session without a connection waits for: see `lasting`."""
+
+    def surrender(self) -> Iterable[bytes]:
+        """Give up the messages that are for the account, to another session of it that has come."""
+        ...
+
+
 class Session:
     """One bound resource.
 
@@ -35,9 +43,10 @@ class Session:
         priority: of that presence.
         interested: it asked for the roster, so it gets pushes (RFC 6121 §2.2).
         directed: who got presence from it by name, and must hear that it left (§4.6.3).
+        asleep: its connection has broken, and it may be resumed (XEP-0198 §5); None while it is awake.
     """
 
-    __slots__ = ("bare", "directed", "interested", "jid", "link", "presence", "priority", "user")
+    __slots__ = ("asleep", "bare", "directed", "interested", "jid", "link", "presence", "priority", "user")
 
     def __init__(self, jid: Jid, link: Link) -> None:
         self.jid = jid
@@ -48,6 +57,7 @@ class Session:
         self.priority = 0
         self.interested = False
         self.directed: set[Jid] = set()
+        self.asleep: Asleep | None = None
 
 
 class Switchboard:
@@ -96,11 +106,16 @@ class Switchboard:
         return [session for session in self.available(user) if session.priority >= 0]
 
     def best(self, user: str) -> list[Session]:
-        """Return the listening sessions of the highest priority; all of them when several are equal."""
+        """Return the listening sessions of the highest priority; all of them when several are equal.
+
+        Where all sleep it is one of them, so that what waits there is not delivered twice when they end.
+        """
         listening = self.listening(user)
         if len(listening) > 1:
-            highest = max(session.priority for session in listening)
-            return [session for session in listening if session.priority == highest]
+            awake = [session for session in listening if session.asleep is None]
+            highest = max(session.priority for session in awake or listening)
+            best = [session for session in awake or listening if session.priority == highest]
+            return best if awake else best[-1:]
         return listening
 
     def deliver(self, target: Session, data: bytes, sender: str, kind: str) -> None:

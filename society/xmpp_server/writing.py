@@ -9,7 +9,9 @@ is held here then is not lost, see `finish`; what the system had taken from us m
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
+import struct
 from collections.abc import Callable
 from typing import Final
 
@@ -18,6 +20,14 @@ from .secure import TlsLayer
 
 HIGH_WATER: Final = 256 * 1024
 """Bytes that asyncio may hold before we hold them."""
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Break a TCP connection at once, so that nothing of it lingers in the kernel."""
+    if not transport.is_closing():
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 class Writer:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,11 +9,9 @@ import pytest
 from resilience.memory import MemoryRecords
 from resilience.sqlite_store import SqliteStore
 from resilience.sqlite_store import StoreError as DatabaseError
-from society.xmpp_server import MemoryAccounts, PasswordError, StoreError
+from society.xmpp_server import MemoryAccounts, MemoryOffline, PasswordError, StoreError
 from society.xmpp_server.rosters import Item
 from society.xmpp_stores import ACCOUNTS, RecordedAccounts, RecordedOffline, RecordedRosters
-
-NOW = datetime(2026, 11, 20, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -75,15 +72,31 @@ def test_a_forbidden_password_changes_nothing(records):
 def test_waiting_messages_survive_a_restart_in_order(records):
     offline = RecordedOffline(records)
     for number in range(12):
-        offline.append("ann", f"<message id='{number}'/>", NOW)
-    offline.append("bob", "<message/>", NOW)
+        offline.append("ann", f"<message id='{number}'/>")
+    offline.append("bob", "<message/>")
     again = RecordedOffline(records)
     assert (again.count("ann"), again.count("bob"), again.count("eve")) == (12, 1, 0)
+    assert (again.size("ann"), again.size("bob"), again.size("eve")) == (206, 10, 0)
+    assert again.total() == 216
     assert again.take("ann") == [f"<message id='{number}'/>" for number in range(12)]
-    assert (again.take("ann"), again.count("ann")) == ([], 0)
-    again.append("ann", "<late/>", NOW)
+    assert (again.take("ann"), again.count("ann"), again.size("ann"), again.total()) == ([], 0, 0, 10)
+    again.append("ann", "<late/>")
     assert RecordedOffline(records).take("ann") == ["<late/>"]
     assert RecordedOffline(records).take("bob") == ["<message/>"]
+
+
+@pytest.mark.parametrize("make", [MemoryOffline, lambda: RecordedOffline(MemoryRecords())])
+def test_what_waits_is_measured_in_bytes(make):
+    offline = make()
+    offline.append("ann", "<m>ü</m>")
+    offline.append("ann", "<m/>")
+    offline.append("bob", "<m/>")
+    assert (offline.size("ann"), offline.size("bob"), offline.size("eve"), offline.total()) == (13, 4, 0, 17)
+    offline.take("ann")
+    offline.take("eve")
+    assert (offline.size("ann"), offline.total()) == (0, 4)
+    offline.append("ann", "<m/>")
+    assert (offline.size("ann"), offline.total()) == (4, 8)
 
 
 def test_rosters_survive_a_restart(records):
@@ -103,8 +116,8 @@ def test_rosters_survive_a_restart(records):
 def test_a_full_disk_is_told_in_the_servers_words_and_nothing_is_taken(full):
     accounts, offline, rosters = RecordedAccounts({}, full), RecordedOffline(full), RecordedRosters(full)
     with pytest.raises(StoreError, match="the disk is full"):
-        offline.append("ann", "x" * 100_000, NOW)
-    assert (offline.count("ann"), offline.take("ann")) == (0, [])
+        offline.append("ann", "x" * 100_000)
+    assert (offline.count("ann"), offline.total(), offline.take("ann")) == (0, 0, [])
     with pytest.raises(StoreError, match="the disk is full"):
         rosters.put("ann", Item(jid="b@localhost", name="x" * 100_000))
     assert rosters.items("ann") == []
@@ -114,7 +127,7 @@ def test_a_full_disk_is_told_in_the_servers_words_and_nothing_is_taken(full):
 
 def test_messages_stay_when_they_cannot_be_removed(records, monkeypatch):
     offline = RecordedOffline(records)
-    offline.append("ann", "<message/>", NOW)
+    offline.append("ann", "<message/>")
 
     def fail(*_: object) -> None:
         raise DatabaseError(Path("x"), "is full")
@@ -122,5 +135,6 @@ def test_messages_stay_when_they_cannot_be_removed(records, monkeypatch):
     monkeypatch.setattr(records, "remove", fail)
     with pytest.raises(StoreError):
         offline.take("ann")
+    assert (offline.size("ann"), offline.total()) == (10, 10)
     monkeypatch.undo()
     assert offline.take("ann") == ["<message/>"]

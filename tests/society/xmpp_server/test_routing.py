@@ -168,7 +168,7 @@ async def test_malformed_iqs(alice: Wire, bob: Wire, iq: str) -> None:
 
 
 async def test_unknown_elements_end_the_stream(server: XmppServer, authority: CertificateAuthority) -> None:
-    for element in ("<greeting/>", "<message xmlns='urn:x'/>", "<enable xmlns='urn:xmpp:sm:3'/>"):
+    for element in ("<greeting/>", "<message xmlns='urn:x'/>", "<enable xmlns='urn:xmpp:sm:2'/>"):
         async with Wire(server) as wire:
             await wire.login(authority, "alice")
             wire.send(element)
@@ -229,6 +229,35 @@ async def test_too_many_waiting_messages(start: Start, authority: CertificateAut
         assert (await bob.sync()).count("<message") == 2
 
 
+@pytest.mark.parametrize(
+    ("limit", "told"),
+    [
+        ({"offline_bytes": 1500}, "1,500 bytes of messages are kept for this account"),
+        ({"offline_total_bytes": 1500}, "1,500 bytes of messages are kept for all accounts together"),
+    ],
+)
+async def test_too_large_waiting_messages(
+    start: Start, authority: CertificateAuthority, limit: dict[str, int], told: str
+) -> None:
+    server = await start(limits=Limits(**limit))
+    one = f"<message to='bob@localhost' id='m'><body>{'ü' * 250}</body></message>"
+    async with Wire(server) as alice, Wire(server) as bob:
+        await alice.login(authority, "alice")
+        alice.send(one * 3)  # of 500 bytes and a little each: two fit
+        answer = await alice.sync()
+        assert answer.startswith(error("bob@localhost", "resource-constraint", "wait"))
+        assert told in answer
+        assert answer.count("<message") == 1
+        alice.send("<message to='carol@localhost' id='m'><body>" + "x" * 500 + "</body></message>")
+        assert ("<message" in await alice.sync()) == ("offline_total_bytes" in limit)
+        await bob.login(authority, "bob")
+        assert (await bob.sync()).count("<message") == 2
+        bob.send("<presence type='unavailable'/>")
+        await bob.sync()
+        alice.send(one)
+        assert "<message" not in await alice.sync()
+
+
 async def test_messages_that_must_not_wait_are_refused(alice: Wire) -> None:
     alice.send(
         "<message to='bob@localhost' id='m'><body>x</body><no-store xmlns='urn:xmpp:hints'/></message>"
@@ -238,7 +267,7 @@ async def test_messages_that_must_not_wait_are_refused(alice: Wire) -> None:
 
 async def test_a_store_that_fails_is_reported(start: Start, authority: CertificateAuthority) -> None:
     class Full(MemoryOffline):
-        def append(self, user: str, stanza_xml: str, when: datetime) -> None:
+        def append(self, user: str, stanza_xml: str) -> None:
             raise StoreError("the disk is full")
 
     server = await start(offline=Full())
