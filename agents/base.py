@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from spade.agent import Agent
 from spade.behaviour import CyclicBehaviour, FSMBehaviour, PeriodicBehaviour, TimeoutBehaviour
@@ -21,14 +21,22 @@ from spade.message import Message
 from spade.presence import PresenceManager
 
 from agents.speaking import Speaker
+from behaviours.authorising import Authority
+from behaviours.authority import Policy
 from behaviours.connection import XmppConnection
 from behaviours.conversing import system_now
 from behaviours.delivery import Delivery
 from behaviours.events import Connected, Disconnected, Fact, Hook, ignore
 from behaviours.handlers import Handlers
+from behaviours.introducing import Introducing
 from behaviours.mailroom import Mailroom
+from behaviours.pubsub import Line
 from behaviours.receiving import Receiving
+from behaviours.signing import SigningKey
 from behaviours.supervising import Supervisor
+from behaviours.topics import Topics
+from behaviours.transport import Transport
+from behaviours.vouching import KeyRing, Known, nobody
 from behaviours.wire import Element, as_spade_stanza
 from ontology.acl import AclMessage
 from ontology.aid import AgentIdentifier
@@ -55,6 +63,20 @@ class Server:
     """Whether to make the account if there is none, where the server lets one (XEP-0077)."""
 
 
+class Connection(Transport, Line, Protocol):
+    """What an agent needs of its session with the server; beside that, SPADE calls it a client."""
+
+    async def open(self) -> None:
+        """Log in.
+
+        Raises:
+            ConnectionFailed: no session came to stand; one sentence says why.
+        """
+
+    async def close(self) -> None:
+        """Log out; safe to call again."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ports:
     """The collaborators of an agent. Every default keeps everything in memory."""
@@ -64,8 +86,16 @@ class Ports:
     records: Records = field(default_factory=MemoryRecords)
     lock: Lock = field(default_factory=MemoryLock)
     clock: Callable[[], datetime] = system_now
+    connect: Callable[..., Connection] = XmppConnection
+    """Makes the session; it is called as `XmppConnection` is. A simulation brings its own."""
     record: Callable[[AclMessage], None] = lambda _message: None
     """Shown every message that the agent sends, and what the platform says of those that are lost."""
+    policy: Policy | None = None
+    """Who may say what to the agent; by default its own domain everything, and others nothing."""
+    key: SigningKey | None = None
+    """What the agent signs all that it says with; by default it does not."""
+    keys: Known = nobody
+    """The public keys of others that are known for certain, by bare JID."""
 
 
 class LocutionAgent(Speaker, Agent):
@@ -90,6 +120,9 @@ class LocutionAgent(Speaker, Agent):
         self.server = server
         self.ports = ports or Ports()
         self.me = AgentIdentifier(name=self.jid.bare)
+        ring = KeyRing(self.me.name, self.ports.keys, self.ports.records, self.emit)
+        self.authority = Authority(self.me, self.ports.policy, ring, hook=self.emit, clock=self.ports.clock)
+        self.connection: Connection | None = None
         self.stopped_because: str | None = None
         """Why the agent stopped by itself; None while it runs or when it was asked to."""
         self.supervisor = Supervisor(self.me.name, self.add_behaviour, self._give_up, self.emit)
@@ -104,9 +137,9 @@ class LocutionAgent(Speaker, Agent):
     async def on_stop(self) -> None:
         """Do what has to be done before the agent ends, connected or not. Override it."""
 
-    def may_ask(self, peer: AgentIdentifier) -> bool:
-        """Whether an agent may open a conversation with us: those of our own domain may."""
-        return peer.domain == self.me.domain
+    async def find_key(self, peer: AgentIdentifier) -> str | None:
+        """Ask somebody for the public key of an agent that has signed what it says. Override it."""
+        return None
 
     def emit(self, fact: Fact) -> None:
         """Tell the hook."""
@@ -115,7 +148,7 @@ class LocutionAgent(Speaker, Agent):
     @property
     def is_connected(self) -> bool:
         """Whether a session with the server stands now; `is_alive` only says that nobody stopped us."""
-        return isinstance(self.client, XmppConnection) and self.client.is_online
+        return self.connection is not None and self.connection.is_online
 
     # -- life --------------------------------------------------------------------------------
 
@@ -125,8 +158,9 @@ class LocutionAgent(Speaker, Agent):
         self._stopping = None
         await self._hook_plugin_before_connection()
         stanzas: asyncio.Queue[Element] = asyncio.Queue()
+        self.introducing = Introducing(self.me, self.authority, self.find_key, stanzas.put_nowait)
         jid = str(self.jid) if self.jid.resource else f"{self.jid.bare}/{secrets.token_hex(4)}"
-        connection = XmppConnection(
+        connection = self.ports.connect(
             jid,
             self.password,
             host=self.server.host,
@@ -134,27 +168,29 @@ class LocutionAgent(Speaker, Agent):
             ca_file=self.server.ca_file,
             verify=self.server.verify,
             auto_register=self.server.auto_register and auto_register,
-            on_message=stanzas.put_nowait,
+            on_message=self.introducing.take,
             on_online=self._came_online,
             on_offline=self._went_offline,
             on_fatal=self._give_up,
         )
-        self.client = connection
+        self.client = self.connection = connection
         self.presence = PresenceManager(agent=self, approve_all=False)
-        self.delivery = Delivery(self.me, connection, self.emit, clock=self.ports.clock)
+        self.delivery = Delivery(self.me, connection, self.emit, clock=self.ports.clock, sign=self._signed)
+        handlers = Handlers.of(self)
         self.mailroom = Mailroom(
             me=self.me,
             transport=connection,
             delivery=self.delivery,
-            handlers=Handlers.of(self),
+            handlers=handlers,
             ontologies=self.understood,
             hook=self.emit,
             dead_letters=self.ports.dead_letters,
-            may_ask=self.may_ask,
+            authority=self.authority,
             otherwise=self._offer_to_spade,
             trace=self._trace,
             clock=self.ports.clock,
         )
+        self.topics = Topics(self.me, connection, self.understood, hook=self.emit, trace=self._trace)
         await connection.open()
         await self._hook_plugin_after_connection()
         await self.setup()
@@ -167,6 +203,7 @@ class LocutionAgent(Speaker, Agent):
                     state.set_agent(self)
                 behaviour.start()
         self.supervisor.start(lambda: Receiving(self.mailroom, stanzas), is_vital=True)
+        await self.topics.serve(handlers.reads)
         await self.on_ready()
 
     async def _async_stop(self) -> None:
@@ -174,6 +211,7 @@ class LocutionAgent(Speaker, Agent):
             if self.is_alive():
                 if not self.is_connected:
                     self.delivery.close()  # what is said from now on fails at once, instead of waiting
+                    self.topics.close()
                 await self.on_stop()
         finally:
             await self._shut_down()
@@ -181,8 +219,10 @@ class LocutionAgent(Speaker, Agent):
     async def _shut_down(self) -> None:
         self.supervisor.close()
         if hasattr(self, "mailroom"):
+            self.introducing.close()
             self.mailroom.close()
             self.delivery.close()
+            self.topics.close()
         for behaviour in self.behaviours:
             behaviour.kill()
         # SPADE 4.1.4: a behaviour that waits for something never notices that it was killed.
@@ -191,11 +231,19 @@ class LocutionAgent(Speaker, Agent):
         await asyncio.gather(*self._submitted - {asyncio.current_task()}, return_exceptions=True)
         if hasattr(self, "mailroom"):
             await self.mailroom.closed()
-        if isinstance(self.client, XmppConnection):
-            await self.client.close()
+            await self.topics.closed()
+        if self.connection is not None:
+            await self.connection.close()
         if self.web.is_started() and self.web.runner is not None:
             await self.web.runner.cleanup()
         self._alive.clear()
+
+    def _signed(self, message: AclMessage, to: AgentIdentifier, stanza_id: str) -> AclMessage:
+        """What we say, as it travels."""
+        if self.ports.key is None:
+            return message
+        now = self.ports.clock()
+        return self.ports.key.sign(message, stanza_id=stanza_id, sender=self.me, receiver=to, now=now)
 
     def submit(self, coro: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run a coroutine until it ends or the agent stops."""

@@ -15,6 +15,7 @@ from behaviours.events import RecordNotKept
 from behaviours.handlers import on
 from behaviours.outcomes import Answer, Fail, Refuse
 from behaviours.participating import Participation
+from behaviours.signing import is_key
 from ontology.acl_xml import escaped
 from ontology.content import Done
 from ontology.errors import Cause
@@ -132,13 +133,29 @@ class DirectoryFacilitator(LocutionAgent):
         if size > DESCRIPTION_BYTES:
             text = f"the description takes {size:,} bytes, and {DESCRIPTION_BYTES:,} are kept; shorten it"
             return Refuse(Cause.UNSUPPORTED_VALUE, text, "description")
+        if (fault := self._fault_of_key(description.name.name, description.key)) is not None:
+            return Refuse(Cause.UNAUTHORISED, fault, "key")
         return description.name.name
+
+    def _fault_of_key(self, name: str, key: str | None) -> str | None:
+        """What is wrong with a key: it is none, or not the one that an agent is known by."""
+        if key is not None and not is_key(key):
+            return "the key is none: write ed25519: and 32 bytes in base64"
+        is_left_out = key is None and not self.authority.policy.wants_signatures
+        if not is_left_out and self.authority.ring.is_another(name, key):
+            return (
+                f"{name} is known by another key: whoever runs the directory can put the new one "
+                "into [authority.keys] of the society file"
+            )
+        return None
 
     def _enter(self, name: str, description: DfAgentDescription) -> Registered:
         lease = min(description.lease_time or self._longest_lease, self._longest_lease)
         until = self.ports.clock() + timedelta(seconds=lease)
         entry = description.model_copy(update={"lease_time": lease})
         self._entries[name] = (entry, until)
+        if entry.key is not None:
+            self.authority.ring.pin(name, entry.key)
         record = f"{until.isoformat()} {entry.model_dump_json()}"
         self._record(name, lambda: self.ports.records.put(COLLECTION, name, record))
         return Registered(lease_time=lease)

@@ -8,6 +8,7 @@ import random
 from agents.base import LocutionAgent, Ports, Server
 from behaviours.outcomes import Failed, Outcome, Succeeded, sentence
 from behaviours.shells import Shell
+from ontology.aid import AgentIdentifier
 from ontology.content import LANGUAGE, Reason
 from ontology.errors import Cause
 from ontology.management import (
@@ -18,10 +19,11 @@ from ontology.management import (
     Register,
     Registered,
     Search,
+    SearchConstraints,
     ServiceDescription,
 )
 from ontology.quantities import Seconds
-from protocols.registry import PROTOCOLS
+from protocols.registry import TABLES
 from resilience.backoff import delay
 
 LEASE = 60.0
@@ -79,9 +81,28 @@ class RegisteredAgent(LocutionAgent):
         if self.is_alive() and self.is_connected:
             await self.entry.renew()
 
+    async def find_key(self, peer: AgentIdentifier) -> str | None:
+        """Ask the directory for the public key of an agent."""
+        if peer.name == self.directory:
+            return None
+        found = await self.find_like(DfAgentDescription(name=peer), most=1)
+        keys = () if isinstance(found, Failed) else (each.key for each in found)
+        return next(iter(keys), None)
+
     async def find(self, *services: ServiceDescription) -> tuple[DfAgentDescription, ...] | Failed:
         """Search the directory for agents that offer all of the services."""
-        search = Search(template=DfAgentDescription(services=services))
+        return await self.find_like(DfAgentDescription(services=services))
+
+    async def find_like(
+        self, template: DfAgentDescription, most: int | None = None
+    ) -> tuple[DfAgentDescription, ...] | Failed:
+        """Search the directory for agents that a template matches, in the order of their names.
+
+        Args:
+            template: what is absent in it matches anything (`ontology.management.matches`).
+            most: descriptions at most; by default the directory decides.
+        """
+        search = Search(template=template, constraints=SearchConstraints(max_results=most))
         asked = self.request(self.directory, search, reply_within=TELL_WITHIN, result_within=TELL_WITHIN)
         match outcome := await asked:
             case Succeeded(result=Found(descriptions=descriptions)):
@@ -109,10 +130,11 @@ class Entry:
             description = DfAgentDescription(
                 name=self._agent.me,
                 services=services,
-                protocols=tuple(PROTOCOLS),
+                protocols=tuple(each.name for each in TABLES),
                 ontologies=tuple(each.label for each in self._agent.ontologies),
                 languages=(LANGUAGE,),
                 lease_time=self._agent.lease,
+                key=None if self._agent.ports.key is None else self._agent.ports.key.public,
             )
             modify, register = Modify(description=description), Register(description=description)
             outcome = await self._ask(modify if self.is_entered else register)

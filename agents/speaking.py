@@ -13,6 +13,8 @@ from behaviours.initiating import REPLY_WITHIN, RESULT_WITHIN, OnNotice, ask
 from behaviours.mailroom import Mailroom
 from behaviours.outcomes import Outcome
 from behaviours.publishing import Subscription
+from behaviours.readings import Reading
+from behaviours.topics import Topics
 from behaviours.understanding import nest
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
@@ -37,6 +39,7 @@ class Speaker:
     me: AgentIdentifier
     mailroom: Mailroom
     delivery: Delivery
+    topics: Topics
 
     def _trace(self, message: AclMessage, peer: AgentIdentifier) -> None:
         """Take note of a message that was sent."""
@@ -147,13 +150,25 @@ class Speaker:
         self, broker: AgentIdentifier | str, wanted: DfAgentDescription, message: Term, **how: Any
     ) -> Brokered | Outcome:
         """Have a broker find agents, say something to them and pass on what they reply (FIPA00033)."""
-        return await self._proxy(broker, wanted, message, BROKERING, **how)
+        return await self._proxy(broker, wanted, message, BROKERING, (), **how)
 
     async def recruit(
-        self, recruiter: AgentIdentifier | str, wanted: DfAgentDescription, message: Term, **how: Any
+        self,
+        recruiter: AgentIdentifier | str,
+        wanted: DfAgentDescription,
+        message: Term,
+        *,
+        designated: Iterable[AgentIdentifier | str] = (),
+        **how: Any,
     ) -> Brokered | Outcome:
-        """Have a recruiter find agents that then reply to us themselves (FIPA00034)."""
-        return await self._proxy(recruiter, wanted, message, RECRUITING, **how)
+        """Have a recruiter find agents that then reply to us themselves (FIPA00034).
+
+        Or to those that are ``designated``, at most `behaviours.conversing.HEARERS`: each gets every reply
+        and takes it by `@hears` of the term that it is, of `Reason` where it is a refusal or a failure. We
+        wait for replies only if we are among them.
+        """
+        receivers = tuple(_identifier(each) for each in designated)
+        return await self._proxy(recruiter, wanted, message, RECRUITING, receivers, **how)
 
     async def _proxy(
         self,
@@ -161,6 +176,7 @@ class Speaker:
         wanted: DfAgentDescription,
         message: Term,
         protocol: Protocol,
+        receivers: tuple[AgentIdentifier, ...],
         *,
         performative: Literal["request", "query-if", "query-ref", "inform"] = "request",
         most: int | None = None,
@@ -168,7 +184,9 @@ class Speaker:
         result_within: float = RESULT_WITHIN,
     ) -> Brokered | Outcome:
         nested = nest(message, self.mailroom.ontologies)
-        asked = Proxy(template=wanted, performative=performative, message=nested, most=most)
+        asked = Proxy(
+            template=wanted, performative=performative, message=nested, most=most, designated=receivers
+        )
         within = {"reply_within": reply_within, "result_within": result_within}
         return await proxy(self.mailroom, _identifier(to), asked, protocol, **within)
 
@@ -197,13 +215,26 @@ class Speaker:
         ontology = self._ontology_with(predicate)
         message = AclMessage(
             performative=Performative.INFORM,
+            sender=self.me,
             receiver=(_identifier(to),),
             content=ontology.render(predicate),
             language=LANGUAGE,
             ontology=ontology.label,
         )
-        self._trace(message.model_copy(update={"sender": self.me}), message.receiver[0])
-        return await self.delivery.send(message)
+        return await self.delivery.send(message, trace=self._trace)
+
+    async def publish(self, topic: str, term: Term, *, shared: bool = False) -> DeliveryResult:
+        """Tell whoever reads a topic something, and learn whether the server took it (XEP-0060).
+
+        Who publishes first makes the topic; others may publish to it only if that was done with ``shared``.
+        See `behaviours.topics.Topics.publish`.
+        """
+        ontology = self._ontology_with(term)
+        return await self.topics.publish(topic, ontology.render(term), ontology.label, shared=shared)
+
+    def read(self, topic: str) -> Reading:
+        """Be told what anybody publishes to a topic, from now on; see `behaviours.readings.Reading`."""
+        return self.topics.read(topic)
 
     def _ontology_with(self, term: Any) -> Ontology:
         for ontology in self.understood:

@@ -1,33 +1,28 @@
-"""Both sides of the auctions: the price rises (FIPA00031), or falls (FIPA00032).
+"""The auctioneer's side of both auctions: the price rises (FIPA00031), or falls (FIPA00032).
 
-The auctioneer's rules, where FIPA leaves them open: a round ends when every bidder has answered or its time
+Its rules, where FIPA leaves them open: a round ends when every bidder has answered or its time
 is up; the first bid of a round to arrive wins it, so ties go to the quicker; in an English auction whoever
-holds the standing bid is not asked to beat itself, and if it leaves its price is called once more.
+holds the standing bid is not asked to beat itself, and if it leaves its price is called once more. Whether
+the winners are still there to know of it is looked at when all is over, and told with the sale.
 """
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from behaviours.connection import Life
 from behaviours.conversing import Heard, Lost, Overdue, Seat, Told, after
-from behaviours.initiating import Hub, cancel, opening
-from behaviours.outcomes import Fail, Refuse
-from behaviours.participating import (
-    INITIATOR_GONE_AFTER,
-    Job,
-    Participation,
-    broken,
-    confirm_cancel,
-    decline,
-)
-from behaviours.understanding import nest, unnest
+from behaviours.initiating import Hub, cancel, greet, opening
+from behaviours.understanding import nest
+from behaviours.watching import told_of
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
-from ontology.content import Term, explain
+from ontology.content import Reason, Term, explain
 from ontology.errors import Cause, ContentError
 from ontology.interaction import (
     INTERACTION,
@@ -53,6 +48,8 @@ class Sold:
     price: float
     """For one unit."""
     units: int = 1
+    doubt: Reason | None = None
+    """Why the winner may not know of it: a message came back, or it has left; None if it should."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +76,6 @@ class _House:
     """An auction under way."""
 
     hub: Hub
-    opening: AclMessage
     bidders: list[_Bidder]
     within: float
     rounds: int = 0
@@ -139,6 +135,7 @@ class _House:
                         reject(bidder.seat, message, error.cause, error.text)
                         return None
                     if isinstance(term, PriceBid):
+                        greet(self.hub, bidder.seat)
                         return bidder, term, message
                     reject(bidder.seat, message, Cause.UNSUPPORTED_VALUE, f"a bid is a {PriceBid.tag}")
                     return None
@@ -149,10 +146,39 @@ class _House:
                 case Lost() | Heard():
                     return None
 
-    def take_back(self) -> None:
-        """The auctioneer has given up: tell everybody who is still there."""
-        for bidder in self.bidders:
-            cancel(self.hub, bidder.seat, self.opening)
+    def end(self, ended: AuctionEnded, standing: _Bidder | None = None) -> None:
+        """Tell everybody who is still there that it is over; whoever has the standing bid waits for more."""
+        for bidder in self.present():
+            if bidder.seat.may_say(Performative.INFORM):
+                self.tell(bidder, Performative.INFORM, ended, self.within if bidder is standing else None)
+
+    async def outcome(self, sales: Sequence[Sold], highest: float | None) -> Auction:
+        """Look whether the winners are there to know of it, and tell how it ended."""
+        seats = {bidder.seat.conversation.peer: bidder.seat for bidder in self.bidders}
+        winners = dict.fromkeys(sale.winner.name for sale in sales)
+        found = await asyncio.gather(*(_doubt(self.hub, seats[name], self.within) for name in winners))
+        doubts = dict(zip(winners, found, strict=True))
+        return Auction(
+            sales=tuple(replace(sale, doubt=doubts[sale.winner.name]) for sale in sales),
+            highest=highest,
+            rounds=self.rounds,
+            left=tuple(self.left),
+        )
+
+
+async def _doubt(hub: Hub, seat: Seat, within: float) -> Reason | None:
+    """Why a winner may not know what it has won."""
+    name = seat.peer.name
+    is_confirmed = await hub.transport.confirm(within)  # whatever our server returns comes before
+    life = await hub.transport.probe(seat.peer.jid, within) if is_confirmed else Life.SILENT
+    if seat.lost is not None:
+        return seat.lost
+    if not is_confirmed:
+        text = "the server has not confirmed the award: nobody knows whether it arrived"
+        return Reason(cause=Cause.UNREACHABLE, text=text, about=name)
+    if life is Life.ALIVE:
+        return None
+    return Reason(cause=Cause.VANISHED, text=f"{name} {told_of(life)}", about=name)
 
 
 def reject(seat: Seat, message: AclMessage, cause: Cause | str, text: str) -> None:
@@ -160,9 +186,11 @@ def reject(seat: Seat, message: AclMessage, cause: Cause | str, text: str) -> No
     seat.say(message.reply(Performative.REJECT_PROPOSAL, content=explain(cause, text)))
 
 
-def _open(
+@asynccontextmanager
+async def _holding(
     hub: Hub, protocol: Protocol, bidders: Iterable[AgentIdentifier], lot: Term, units: int, within: float
-) -> _House:
+) -> AsyncIterator[_House]:
+    """Invite the bidders. If the auction is given up before it is over, all who are still there are told."""
     started = AuctionStarted(lot=nest(lot, hub.ontologies), units=units)
     message = opening(hub, Performative.INFORM, protocol, INTERACTION, started, within)
     message = message.model_copy(update={"reply_by": None})
@@ -171,7 +199,12 @@ def _open(
         if peer.name not in seats:
             seats[peer.name] = hub.open(protocol, message.model_copy(update={"receiver": (peer,)}), peer)
     present = [_Bidder(seat=seat) for seat in seats.values()]
-    return _House(hub=hub, opening=message, bidders=present, within=within)
+    try:
+        yield _House(hub=hub, bidders=present, within=within)
+    except BaseException:
+        for seat in seats.values():
+            cancel(hub, seat, message)
+        raise
 
 
 def _exact(price: float) -> float:
@@ -202,23 +235,15 @@ async def english_auction(
     """
     if increment <= 0:
         raise ValueError(f"the increment must be above 0, not {increment:g}: the price would never rise")
-    house = _open(hub, ENGLISH_AUCTION, bidders, lot, 1, round_within)
-    try:
+    async with _holding(hub, ENGLISH_AUCTION, bidders, lot, 1, round_within) as house:
         standing, highest = await _rise(house, start, increment)
-    except BaseException:
-        house.take_back()
-        raise
-    is_sold = standing is not None and highest is not None and highest >= reserve
-    name = standing.seat.peer.name if standing is not None and is_sold else None
-    ended = AuctionEnded(sold=int(is_sold), price=highest, winner=name)
-    for bidder in house.present():
-        if bidder.seat.may_say(Performative.INFORM):
-            house.tell(bidder, Performative.INFORM, ended, round_within if bidder is standing else None)
-    sales: tuple[Sold, ...] = ()
-    if is_sold and standing is not None and highest is not None:
-        house.tell(standing, Performative.REQUEST, Sale(lot=nest(lot, hub.ontologies), price=highest))
-        sales = (Sold(winner=standing.seat.peer, price=highest),)
-    return Auction(sales=sales, highest=highest, rounds=house.rounds, left=tuple(house.left))
+    if standing is None or highest is None or highest < reserve:
+        house.end(AuctionEnded(sold=0, price=highest), standing)
+        return await house.outcome((), highest)
+    winner = standing.seat.peer
+    house.end(AuctionEnded(sold=1, price=highest, winner=winner.name), standing)
+    house.tell(standing, Performative.REQUEST, Sale(lot=nest(lot, hub.ontologies), price=highest))
+    return await house.outcome((Sold(winner=winner, price=highest),), highest)
 
 
 async def _rise(house: _House, start: float, increment: float) -> tuple[_Bidder | None, float | None]:
@@ -275,18 +300,11 @@ async def dutch_auction(
         raise ValueError(
             f"the start price, {start:g}, is below the reserve, {reserve:g}: nothing could be sold"
         )
-    house = _open(hub, DUTCH_AUCTION, bidders, lot, units, round_within)
-    try:
+    async with _holding(hub, DUTCH_AUCTION, bidders, lot, units, round_within) as house:
         sales = await _fall(house, start, decrement, reserve, units)
-    except BaseException:
-        house.take_back()
-        raise
     highest = max((sale.price for sale in sales), default=None)
-    ended = AuctionEnded(sold=sum(sale.units for sale in sales), price=highest)
-    for bidder in house.present():
-        if bidder.seat.may_say(Performative.INFORM):
-            house.tell(bidder, Performative.INFORM, ended)
-    return Auction(sales=tuple(sales), highest=highest, rounds=house.rounds, left=tuple(house.left))
+    house.end(AuctionEnded(sold=sum(sale.units for sale in sales), price=highest))
+    return await house.outcome(sales, highest)
 
 
 async def _fall(house: _House, start: float, decrement: float, reserve: float, units: int) -> list[Sold]:
@@ -309,86 +327,3 @@ async def _fall(house: _House, start: float, decrement: float, reserve: float, u
         if remaining == before:
             price = _exact(price - decrement)
     return sales
-
-
-async def serve_auction(job: Job) -> None:
-    """Take part in an auction: bid as long as a unit is worth its price to us.
-
-    While the agent thinks about a price the auction goes on, and may leave it behind.
-    """
-    seat, task = job.seat, job.participation()
-    if not isinstance(job.term, AuctionStarted):
-        raise TypeError(f"an auction opens with {AuctionStarted.tag}, not {job.term.tag}")
-    lot, _ontology = unnest(job.term.lot, job.ontologies)
-    seat.watch(INITIATOR_GONE_AFTER)  # an auctioneer that has gone calls no more prices
-    listening = asyncio.ensure_future(seat.step())
-    bidding: asyncio.Future[None] | None = None
-    try:
-        while not seat.is_over or seat.has_steps or listening.done():
-            waits: list[asyncio.Future[Any]] = [each for each in (listening, bidding) if each is not None]
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            if bidding is not None and bidding.done():
-                bidding = None
-            if not listening.done():
-                continue
-            step, listening = listening.result(), asyncio.ensure_future(seat.step())
-            if bidding is not None and not isinstance(step, Told):
-                bidding.cancel()
-                bidding = None
-            match step:
-                case Heard(message) if message.performative is Performative.CFP:
-                    bidding = asyncio.ensure_future(_answer_call(job, message, lot, task))
-                case Heard(message) if message.performative is Performative.CANCEL:
-                    confirm_cancel(seat, message)
-                case Heard(message) if message.performative in {Performative.REQUEST, Performative.INFORM}:
-                    _hear(job, message)
-    finally:
-        left = [each for each in (listening, bidding) if each is not None]
-        for each in left:
-            each.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
-
-
-async def _answer_call(job: Job, message: AclMessage, lot: Term, task: Participation) -> None:
-    """Bid, keep silent, or leave, as the agent's handler has it."""
-    seat = job.seat
-    try:
-        call = INTERACTION.parse(message.content)
-        if not isinstance(call, PriceCall):
-            raise ContentError(Cause.UNSUPPORTED_VALUE, f"a round is called by {PriceCall.tag}")  # noqa: TRY301
-    except ContentError as error:
-        _leave(job, message, Refuse(error.cause, error.text))
-        return
-    task.call = call
-    try:
-        worth = await job.handlers.values[type(lot)](lot, task)
-        is_bidding = worth is not None and not isinstance(worth, Refuse | Fail) and worth >= call.price
-        bid = PriceBid(price=call.price, units=min(task.units, call.units)) if is_bidding else None
-    except Exception as error:  # noqa: BLE001 - a handler is the user's code; the agent outlives it
-        worth, bid = broken(job.room, seat, lot, error), None
-    us = asyncio.current_task()
-    if us is not None and us.cancelling():
-        return  # the round is over, and the handler has not let itself be stopped
-    if worth is None:
-        _leave(job, message, Refuse("left", "I leave the auction"))
-    elif isinstance(worth, Refuse | Fail):
-        _leave(job, message, worth)
-    elif bid is not None and seat.may_say(Performative.PROPOSE):
-        seat.say(message.reply(Performative.PROPOSE, content=INTERACTION.render(bid)))
-
-
-def _leave(job: Job, message: AclMessage, why: Refuse | Fail) -> None:
-    """Leave an auction: FIPA knows no other act for it than not-understood."""
-    if job.seat.may_say(Performative.NOT_UNDERSTOOD):
-        decline(job.room, job.seat, message, Performative.NOT_UNDERSTOOD, why)
-
-
-def _hear(job: Job, message: AclMessage) -> None:
-    """Tell the agent's listeners how the auction ended, and of a sale."""
-    try:
-        term = INTERACTION.parse(message.content)
-    except ContentError:
-        return
-    listener = job.handlers.hears.get(type(term))
-    if listener is not None and isinstance(term, AuctionEnded | Sale):
-        listener(term, job.seat.peer)

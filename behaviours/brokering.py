@@ -1,32 +1,29 @@
-"""Both sides of fipa-brokering and fipa-recruiting: asking without knowing whom (FIPA00033, FIPA00034)."""
+"""The initiator's side of fipa-brokering and fipa-recruiting: asking without knowing whom.
+
+FIPA00033 and FIPA00034; the other side is in `mediating`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import cast
 
-from behaviours.conversing import Heard, Lost, Overdue, Seat, Told, after
+from behaviours.conversing import Heard, Seat, Told
 from behaviours.events import OutOfSequence
-from behaviours.handlers import Handler
 from behaviours.initiating import (
     REPLY_WITHIN,
     RESULT_WITHIN,
     Hub,
     cancel,
-    let_go,
     opening,
     outcome_of,
-    withdraw,
 )
-from behaviours.outcomes import Answer, Expired, Fail, Outcome, Refuse
-from behaviours.participating import Job, Participation, confirm_cancel, decline, until_cancelled, work
+from behaviours.outcomes import Expired, Outcome
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
-from ontology.content import LANGUAGE, Reason, explain
+from ontology.content import LANGUAGE, Reason
 from ontology.errors import Cause, ContentError
 from ontology.interaction import INTERACTION, Proxy, ProxyDone, ProxyEnded
 from protocols.brokering import BROKERING
@@ -38,7 +35,7 @@ from protocols.table import Protocol, kind
 TARGET = "X-target"
 """The user-defined parameter in which a broker names the target whose reply it passes on."""
 
-_EMBEDDED: Mapping[str, tuple[Performative, Protocol | None]] = {
+EMBEDDED: Mapping[str, tuple[Performative, Protocol | None]] = {
     "request": (Performative.REQUEST, REQUEST),
     "query-if": (Performative.QUERY_IF, QUERY),
     "query-ref": (Performative.QUERY_REF, QUERY),
@@ -135,15 +132,15 @@ async def proxy(
             ending = await _carried_out(proxying, is_answered)
     except TimeoutError:
         ending = None  # who has not replied by now is missing in the replies
-        _take_back(hub, seat, message)
+        _take_back(proxying, message, wanted)
     except asyncio.CancelledError:
-        _take_back(hub, seat, message)
+        _take_back(proxying, message, wanted)
         raise
     if ending is not None:
         return ending
     if proxying.targets is None:
         return Expired(Reason(cause=Cause.EXPIRED, text=f"{to} did not carry the proxy out in time"))
-    _settle(seat)
+    settle(seat)
     return Brokered(targets=proxying.targets, replies=proxying.replies)
 
 
@@ -178,154 +175,49 @@ def _is_end(message: AclMessage) -> bool:
     return message.performative is Performative.FAILURE and kind(message) == "brokering"
 
 
-def _settle(seat: Seat) -> None:
+def _may_settle(seat: Seat) -> bool:
+    return (seat.conversation.state, "all-ended") in seat.protocol.events
+
+
+def settle(seat: Seat) -> None:
     """End a conversation in which nothing more is expected, if it is not being cancelled."""
-    if (seat.conversation.state, "all-ended") in seat.protocol.events:
+    if _may_settle(seat):
         seat.happen("all-ended")
 
 
-def _take_back(hub: Hub, seat: Seat, message: AclMessage) -> None:
-    """Cancel a proxy; once a recruiter has told that it is done, it has nothing left to cancel."""
+def _take_back(proxying: _Proxying, message: AclMessage, wanted: Proxy) -> None:
+    """Cancel a proxy, in the background.
 
-    async def wait_for_answer() -> None:
-        while not seat.is_over:
-            let_go(seat, await seat.step())
-            _settle(seat)  # the broker had ended before the cancel came
-
-    if seat.protocol is RECRUITING:
-        _settle(seat)
-    if withdraw(hub, seat, message):
-        hub.keep(asyncio.ensure_future(wait_for_answer()))
-
-
-async def serve_proxy(job: Job) -> None:
-    """Find targets, speak to them, and pass their replies on or have them sent.
-
-    In recruiting neither the initiator nor the recruiter itself is a target: between these two, its reply
-    could not be told from what the other one says.
+    FIPA00034 leaves open who cancels what was recruited. A recruiter that is done has no more part in it:
+    then the targets are told themselves, in the conversation in which they are to reply to us.
     """
-    seat, task, hub = job.seat, job.participation(), cast("Hub", job.room)
-    if not isinstance(job.term, Proxy):
-        raise TypeError(f"a proxy is about {Proxy.tag}, not {job.term.tag}")
-    wanted: Proxy = job.term
-    found = await work(job.room, seat, task, _finding(job), wanted)
-    if found is None or seat.is_over:
-        return
-    if seat.cancel is not None:
-        confirm_cancel(seat, seat.cancel)  # nothing has been said to anybody yet
-        return
-    if isinstance(found, Refuse) and seat.may_say(Performative.REFUSE):
-        decline(job.room, seat, job.opening, Performative.REFUSE, found)
-        return
-    task.agree()
-    targets = _suitable(job, found) if isinstance(found, ProxyDone) else []
-    if not targets:
-        why = found if isinstance(found, Refuse | Fail) else Fail("no-match", "no agent was found that fits")
-        decline(job.room, seat, job.opening, Performative.FAILURE, why)
-        return
-    done = ProxyDone(targets=tuple(each.name for each in targets))
-    if seat.protocol is RECRUITING:
-        for target in targets:
-            hub.post(_recruiting(job, wanted, target), target, lambda _reason: None)
-    seat.say(job.opening.reply(Performative.INFORM, content=INTERACTION.render(done)))
-    if seat.protocol is BROKERING:
-        await until_cancelled(seat, _broker_all(job, hub, targets, wanted, task))
-    _settle(seat)
+    seat = proxying.seat
+
+    async def wind_up() -> None:
+        while seat.has_steps or not (seat.is_over or _may_settle(seat)):
+            step = await seat.step()
+            if isinstance(step, Heard) and (targets := _targets(step.message)):
+                proxying.done(targets)  # it crossed the cancel
+        if seat.protocol is RECRUITING and wanted.performative != "inform":
+            for name in set(proxying.targets or ()) - set(proxying.replies):
+                proxying.hub.stop(_stopping(message, wanted), AgentIdentifier.of(name))
+        settle(seat)
+
+    if seat.protocol is not RECRUITING or not _may_settle(seat):
+        cancel(proxying.hub, seat, message)
+    proxying.hub.keep(asyncio.ensure_future(wind_up()))
 
 
-def _suitable(job: Job, found: ProxyDone) -> list[AgentIdentifier]:
-    """The targets among those found, each once."""
-    wanted = job.term
-    barred = {job.room.me.name, job.seat.peer.name} if job.seat.protocol is RECRUITING else set()
-    names = [name for name in dict.fromkeys(found.targets) if name not in barred]
-    return [AgentIdentifier.of(name) for name in names][: wanted.most if isinstance(wanted, Proxy) else None]
-
-
-def _finding(job: Job) -> Handler:
-    """The agent's handler, made to return a term of the identifiers that it finds."""
-
-    async def find(wanted: Proxy, task: Participation) -> Answer:
-        found: Sequence[AgentIdentifier] | Refuse | Fail = await job.handlers.brokers[Proxy](wanted, task)
-        if isinstance(found, Refuse | Fail):
-            return found
-        return ProxyDone(targets=tuple(each.name for each in found))
-
-    return find
-
-
-async def _broker_all(
-    job: Job, hub: Hub, targets: Sequence[AgentIdentifier], wanted: Proxy, task: Participation
-) -> None:
-    """Speak with every target at once, and tell when none is left to reply."""
-    replies = await asyncio.gather(*(_broker(job, hub, target, wanted) for target in targets))
-    task.tell(ProxyEnded(replies=sum(replies)))
-
-
-async def _broker(job: Job, hub: Hub, target: AgentIdentifier, wanted: Proxy) -> bool:
-    """Hold the embedded conversation with one target, pass its reply on, and say whether there was one.
-
-    The content goes through as it is: a broker need not understand what it passes on.
-    """
-    act, protocol = _EMBEDDED[wanted.performative]
-    content, label = json.dumps(wanted.message.content), wanted.message.ontology
-    if protocol is None:
-        message = AclMessage(performative=act, content=content, ontology=label, language=LANGUAGE)
-        hub.post(message, target, lambda _reason: None)
-        return False
-    opened = opening(hub, act, protocol, INTERACTION, wanted, REPLY_WITHIN)
-    message = opened.model_copy(update={"receiver": (target,), "content": content, "ontology": label})
-    sub = hub.open(protocol, message, target)
-    try:
-        while True:
-            match await sub.step():
-                case Heard(heard) if heard.performative is Performative.AGREE:
-                    sub.await_result(after(hub.now(), RESULT_WITHIN))
-                case Told():
-                    continue
-                case step:
-                    if isinstance(step, Overdue):
-                        cancel(hub, sub, message)
-                    break
-    except asyncio.CancelledError:
-        cancel(hub, sub, message)
-        raise
-    if job.seat.may_say(Performative.INFORM):
-        job.seat.say(_passed_on(job.opening, step, target))
-    return True
-
-
-def _passed_on(proxied: AclMessage, step: Heard | Lost | Overdue, target: AgentIdentifier) -> AclMessage:
-    origin = {TARGET: target.name}
-    match step:
-        case Heard(message):
-            return proxied.reply(
-                message.performative,
-                content=message.content,
-                language=message.language,
-                ontology=message.ontology,
-                user_parameters=origin,
-            )
-        case Lost(reason):
-            pass
-        case Overdue():
-            reason = Reason(cause=Cause.EXPIRED, text=f"{target} did not answer in time", about=target.name)
-    content = explain(reason.cause, reason.text, reason.about)
-    return proxied.reply(Performative.FAILURE, content=content, user_parameters=origin)
-
-
-def _recruiting(job: Job, wanted: Proxy, target: AgentIdentifier) -> AclMessage:
-    """The embedded message, in the initiator's conversation, to be answered to the initiator."""
-    act, protocol = _EMBEDDED[wanted.performative]
+def _stopping(proxied: AclMessage, wanted: Proxy) -> AclMessage:
+    """The cancel of an embedded message."""
+    _act, protocol = EMBEDDED[wanted.performative]
     return AclMessage(
-        performative=act,
-        receiver=(target,),
-        reply_to=wanted.designated or (job.seat.peer,),
+        performative=Performative.CANCEL,
         content=json.dumps(wanted.message.content),
         language=LANGUAGE,
         ontology=wanted.message.ontology,
         protocol=protocol.name if protocol is not None else None,
-        conversation_id=job.seat.conversation.conversation_id,
-        reply_with=job.opening.reply_with or uuid.uuid4().hex,
+        conversation_id=proxied.conversation_id,
     )
 
 

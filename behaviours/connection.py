@@ -1,9 +1,9 @@
 """An agent's session with its XMPP server, and the truth about it.
 
-`Transport` is what the rest of this package needs of it; tests and simulations bring their own.
-`XmppConnection` is SPADE's client with four corrections: it verifies certificates against a given
-authority, it knows whether it is connected, it comes back by itself, and it hands over every message
-stanza, also those that slixmpp would drop for want of a body.
+`XmppConnection` is SPADE's client with five corrections: it verifies certificates against a given
+authority, it knows whether it is connected, it comes back by itself, to the same session if the server
+still has it (`behaviours.resuming`), and it hands over every message stanza, also those that slixmpp would
+drop for want of a body.
 """
 
 from __future__ import annotations
@@ -13,16 +13,20 @@ import logging
 import random
 import ssl
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 from xml.etree import ElementTree
 
 from slixmpp import JID
 from slixmpp.exceptions import IqError, IqTimeout
+from slixmpp.plugins.xep_0198.stanza import StreamManagement
+from slixmpp.stanza import StreamFeatures
+from slixmpp.xmlstream import register_stanza_plugin
 from slixmpp.xmlstream.xmlstream import NotConnectedError
 from spade.xmpp_client import XMPPClient
 
+from behaviours.resuming import Resuming
+from behaviours.transport import ConnectionFailed, Life, RequestRefused, Transport
 from behaviours.wire import MESSAGE, Element
 from resilience.backoff import delay
 
@@ -41,59 +45,14 @@ RECONNECT_MOST = 5.0
 RETURN_WITHIN = 2 * RECONNECT_MOST
 """Seconds after our own return in which a peer that is not there may still be on its way back."""
 
+BEFORE_BINDING = 9000
+"""Where the resumption of a session has its place among slixmpp's steps of a login; binding has 10,000."""
+
 REMEMBERED = 10_000
 """Full JIDs that are known to answer probes; they are learnt anew when there are more."""
 
 
-class ConnectionFailed(Exception):  # noqa: N818 - it reads as what happened
-    """No session could be had, or it is lost for good; the text says why in one sentence."""
-
-
-class RequestRefused(Exception):  # noqa: N818 - it reads as what happened
-    """A request was answered by an error (RFC 6120, 8.3).
-
-    Attributes:
-        condition: one of RFC 6120, 8.3.3.
-        text: what the other side says to it; mostly "".
-    """
-
-    def __init__(self, condition: str, text: str) -> None:
-        super().__init__(f"{condition}: {text}" if text else condition)
-        self.condition = condition
-        self.text = text
-
-
-class Life(StrEnum):
-    """What a probe says of a peer's session."""
-
-    ALIVE = "alive"
-    GONE = "gone"
-    SILENT = "silent"
-    """No answer in time: gone, frozen, or the way to it is cut."""
-
-
-class Transport(Protocol):
-    """What delivery and conversations need of a connection."""
-
-    @property
-    def is_online(self) -> bool:
-        """Whether stanzas can be handed over now."""
-
-    async def wait_online(self) -> None:
-        """Return once stanzas can be handed over."""
-
-    def hand_over(self, stanza: str) -> None:
-        """Write one stanza.
-
-        Raises:
-            ConnectionFailed: there is no session; nothing was written.
-        """
-
-    async def confirm(self, timeout: float) -> bool:
-        """Whether the server has handled every stanza handed over so far; False if it did not say so."""
-
-    async def probe(self, jid: str, timeout: float) -> Life:
-        """Ask whether the session behind a full JID still answers (XEP-0199)."""
+__all__ = ["ConnectionFailed", "Life", "RequestRefused", "Transport", "XmppConnection"]
 
 
 class XmppConnection(XMPPClient):
@@ -143,11 +102,15 @@ class XmppConnection(XMPPClient):
         self._first: asyncio.Future[None] | None = None
         self._last_error = ""
         self._answering: set[str] = set()
+        self._pings: set[asyncio.Future[Any]] = set()
         self._requests: set[asyncio.Future[Any]] = set()
         self._watchers: list[tuple[Callable[[Element], bool], Callable[[], None]]] = []
         self._login: set[asyncio.Task[Any]] = set()
         self._has_stood = False
         self._online_since = -RETURN_WITHIN
+        self._resuming = Resuming(super().send_raw, self._resumed, self._drop_requests)
+        register_stanza_plugin(StreamFeatures, StreamManagement)
+        self.register_feature("sm", self._resume, restart=True, order=BEFORE_BINDING)
         # SPADE 4.1.4: its keepalive notices a frozen server after 84 s; `_keep_alive` takes its place.
         self["xep_0199"].disable_keepalive()
         self._keeping_alive: asyncio.Task[None] | None = None
@@ -198,6 +161,7 @@ class XmppConnection(XMPPClient):
             self._first.cancelled() or self._first.exception()
         self.cancel_connection_attempt()
         if self.transport is not None:
+            self._resuming.farewell()
             await asyncio.wait({self.disconnect(wait=0.5)}, timeout=2)
         # slixmpp leaves the task that empties its queue running for ever.
         filters: asyncio.Task[None] | None = self.__dict__.get("_run_out_filters")
@@ -211,13 +175,26 @@ class XmppConnection(XMPPClient):
         """Write one stanza; see `Transport.hand_over`."""
         if not self.is_online:
             raise ConnectionFailed("there is no session with the server")
+        if self._resuming.is_settled(stanza):
+            return
         try:
             self.send_raw(stanza)
         except NotConnectedError:
             raise ConnectionFailed("the connection to the server is lost") from None
 
+    def send_raw(self, data: str | bytes) -> None:
+        """Write, as slixmpp does; a stanza is kept until the server has handled it."""
+        if isinstance(data, str) and self.transport is not None:
+            data = self._resuming.counted(data)
+        super().send_raw(data)
+
     async def confirm(self, timeout: float) -> bool:
-        """Ping the server: it handles one client's stanzas in order (RFC 6120, 10.1)."""
+        """Ask how much the server has handled; see `Transport.confirm`.
+
+        Where it does not count a ping does it: it handles one client's stanzas in order (RFC 6120, 10.1).
+        """
+        if self._resuming.is_counting or self._resuming.can_resume:
+            return await self._resuming.confirmed(timeout)
         return await self._ping(self.boundjid.host, timeout) is Life.ALIVE
 
     async def probe(self, jid: str, timeout: float) -> Life:
@@ -240,7 +217,7 @@ class XmppConnection(XMPPClient):
         if not self.is_online:
             return Life.SILENT
         ping = asyncio.ensure_future(self["xep_0199"].send_ping(JID(jid), timeout=timeout))
-        self._requests.add(ping)
+        self._pings.add(ping)
         try:
             await asyncio.wait({ping})
             if not ping.cancelled():
@@ -251,7 +228,7 @@ class XmppConnection(XMPPClient):
         except IqError:
             return Life.GONE
         finally:
-            self._requests.discard(ping)
+            self._pings.discard(ping)
             ping.cancel()
         return Life.SILENT
 
@@ -295,11 +272,13 @@ class XmppConnection(XMPPClient):
 
         Args:
             on_message: returns True for a stanza that is its own, which nobody else gets then.
-            on_online: called when a session stands, the first one included.
+            on_online: called when a session begins, the first one included.
         """
         self._watchers.append((on_message, on_online))
 
     def _spawn_event(self, xml: Any) -> None:
+        if self._resuming.takes(xml):
+            return
         # slixmpp fires `message` only where there is a body; ours may have none.
         if xml.tag == MESSAGE:
             if not any(takes(xml) for takes, _on_online in self._watchers):
@@ -316,7 +295,23 @@ class XmppConnection(XMPPClient):
         """Leave it to `_come_back`: slixmpp waits 3, 9, 21 ... 300 s."""
         self._current_connection_attempt = None
 
+    async def _resume(self, _features: object) -> bool:
+        """The server offers XEP-0198: go on with the former session, if there is one. True ends the login."""
+        self._resuming.is_offered = True
+        return self._resuming.can_resume and await self._resuming.resume()
+
+    def _resumed(self) -> None:
+        self.bound = self.sessionstarted = True
+        self.event("session_resumed")
+        self._stand()
+
     def _started(self, _event: object) -> None:
+        self._resuming.begin()
+        self._stand()
+        for _takes, on_online in self._watchers:
+            on_online()
+
+    def _stand(self) -> None:
         # A first session is no return: nobody was there with us when it broke.
         self._online_since = asyncio.get_running_loop().time() if self._has_stood else -RETURN_WITHIN
         self._online.set()
@@ -327,14 +322,16 @@ class XmppConnection(XMPPClient):
         if self._keeping_alive is None or self._keeping_alive.done():
             self._keeping_alive = asyncio.get_running_loop().create_task(self._keep_alive())
         self._on_online(self.full_jid)
-        for _takes, on_online in self._watchers:
-            on_online()
+        self._resuming.settle()
 
     def _ended(self, reason: object) -> None:
         was_online, told = self.is_online, str(reason or "the connection was lost")
         self._online.clear()
-        for request in self._requests:
-            request.cancel()  # no answer can come any more
+        for ping in self._pings:
+            ping.cancel()  # it is no sign of life any more, whenever the answer comes
+        self._resuming.broke()
+        if not self._resuming.can_resume:
+            self._drop_requests()
         if was_online and not self._is_stopping:
             self._on_offline(told)
         if self._fatal is not None and self._has_stood and not self._is_stopping:
@@ -342,6 +339,10 @@ class XmppConnection(XMPPClient):
             self._has_stood = False
             self._on_fatal(self._fatal)
         self._plan_return()
+
+    def _drop_requests(self) -> None:
+        for request in self._requests:
+            request.cancel()  # no answer can come any more
 
     async def _keep_alive(self) -> None:
         while self.is_online:
@@ -356,11 +357,16 @@ class XmppConnection(XMPPClient):
             self._coming_back = asyncio.get_running_loop().create_task(self._come_back())
 
     async def _come_back(self) -> None:
-        attempt = 1
+        attempt, loop = 1, asyncio.get_running_loop()
+        began = loop.time()
         while not (self.is_online or self._is_stopping or self._fatal):
             await asyncio.sleep(delay(attempt, self._rng, first=0.5, most=RECONNECT_MOST))
             attempt += 1
-            if not (self.is_connecting() or self.is_connected()):
+            if loop.time() > began + START_TIMEOUT:
+                self.cancel_connection_attempt()
+                self.abort()  # whoever answers there does not let us in
+            if self._fatal is None and not (self.is_connecting() or self.is_connected()):
+                began = loop.time()
                 self.connect(*self._address)
 
     def _unreached(self, error: object) -> None:
@@ -375,6 +381,7 @@ class XmppConnection(XMPPClient):
         self._fail(f"{self.boundjid.bare}: the server refused the password or knows no such account")
 
     def _stream_failed(self, error: Any) -> None:
+        self._resuming.forget()
         condition = error["condition"]
         self._last_error = f"the server ended the stream: {condition} {error['text'] or ''}".strip()
         if condition == "conflict":

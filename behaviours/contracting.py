@@ -11,7 +11,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from behaviours.conversing import Heard, Seat, Told, after
-from behaviours.initiating import REPLY_WITHIN, RESULT_WITHIN, Hub, cancel, opening, outcome_of, result_of
+from behaviours.initiating import (
+    REPLY_WITHIN,
+    RESULT_WITHIN,
+    Hub,
+    cancel,
+    greet,
+    opening,
+    outcome_of,
+    result_of,
+)
 from behaviours.outcomes import NotUnderstood, Outcome
 from behaviours.participating import PRICE
 from ontology.acl import AclMessage, Performative
@@ -222,17 +231,12 @@ async def _proposal(hub: Hub, seat: Seat) -> Proposal | tuple[str, Outcome]:
                     return seat.peer.name, NotUnderstood(
                         Reason(cause=error.cause, text=f"the proposal cannot be read: {error.text}")
                     )
-                # Learn now whether this peer answers probes, while it certainly is there.
-                hub.keep(asyncio.ensure_future(_greet(hub, seat)))
+                greet(hub, seat)
                 return Proposal(seat.peer, term, message)
             case Told():
                 continue
             case step:
                 return seat.peer.name, outcome_of(hub, seat, step)
-
-
-async def _greet(hub: Hub, seat: Seat) -> None:
-    await hub.transport.probe(seat.peer.jid, 2.0)
 
 
 def _reject_unreadable(seat: Seat, message: AclMessage, error: ContentError) -> None:

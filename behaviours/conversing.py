@@ -13,10 +13,12 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Protocol as Port
 
-from behaviours.connection import Life, Transport
+from behaviours.connection import Transport
 from behaviours.events import ConversationEnded, ConversationOpened, Fact
+from behaviours.watching import absence
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
 from ontology.content import Ontology, Reason, Term, explain
@@ -24,19 +26,16 @@ from ontology.errors import Cause
 from protocols import machine
 from protocols.errors import RemoteProtocolError
 from protocols.machine import Conversation
-from protocols.table import ANY, Protocol, Role
+from protocols.table import ANY, CANCELLING, EXPIRED, UNREACHABLE, Protocol, Role
 
-PROBE_EVERY = 1.0
-"""Seconds between two looks at whether a peer that works for us is still there."""
+HEARERS = 16
+"""Agents that a reply-to may name at most: one small message must not have large ones sent to everybody."""
 
-GONE_AFTER = 3
-"""Looks in a row that find it gone, before it is believed: time enough to come back from a short cut."""
+CANCEL_WITHIN = 10.0
+"""Seconds for the answer to a cancel."""
 
-SILENT_AFTER = 2
-"""Looks in a row without any answer, each of `PROBE_WITHIN` seconds."""
-
-PROBE_WITHIN = 5.0
-
+WAITING = 10_000
+"""What a peer has said that may wait to be looked at: one more thing, and it is told to stop."""
 
 LONGEST = 10 * 365 * 86_400.0
 """Seconds: a deadline in ten years is as good as none, and every calendar and timer can still hold it."""
@@ -112,16 +111,19 @@ class Seat:
         self.conversation = conversation
         self.peer = peer
         """The peer with the address that it last wrote from."""
-        self.replies_to: AgentIdentifier | None = None
-        """Who gets what we say instead of the peer: the reply-to of its first message (FIPA00061, 2.2.3)."""
+        self.replies_to: tuple[AgentIdentifier, ...] = ()
+        """Who get what we say instead of the peer: the reply-to of its first message (FIPA00061, 2.2.3)."""
         self.has_complained = False
         """Whether we have answered an act out of sequence once."""
+        self.lost: Reason | None = None
+        """Why something that we said has not got through, our last word included."""
         self.cancel: AclMessage | None = None
         """The initiator's cancel, once it has come."""
         self._room = room
         self._steps: deque[Step] = deque()
         self._arrived = asyncio.Event()
         self._awaits_result = False
+        self._is_deaf = False
         self._timer: asyncio.TimerHandle | None = None
         self._watch: asyncio.Task[None] | None = None
         self._set_timer()
@@ -139,6 +141,12 @@ class Seat:
     def is_over(self) -> bool:
         """Whether the conversation has reached a terminal state."""
         return machine.is_over(self.protocol, self.conversation)
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether we have stopped waiting for a participant that need not know of it."""
+        conversation = self.conversation
+        return conversation.role is Role.INITIATOR and conversation.state in {EXPIRED, UNREACHABLE}
 
     @property
     def has_steps(self) -> bool:
@@ -162,7 +170,10 @@ class Seat:
             ValueError: the message cannot be written as XML. Likewise.
         """
         moved = machine.say(self.protocol, self.conversation, message, deadline)
-        self._room.post(message, self.replies_to or self.peer, self.lose)
+        for each in self._hearers(message):
+            self._room.post(message, each, partial(self._unheard, each))
+        if message.performative is Performative.CANCEL:
+            self._awaits_result = False  # whoever cancels waits for no result, so nobody need be told
         self._move(moved)
 
     def opened(self, message: AclMessage) -> None:
@@ -176,13 +187,17 @@ class Seat:
             RemoteProtocolError: the peer must not say that now. Nothing has changed.
         """
         message = self._unechoed(message)
-        moved = machine.receive(self.protocol, self.conversation, message)
+        moved = machine.receive(self.protocol, self.conversation, self._as_of_peer(message))
         if message.sender is not None and message.sender.name == self.conversation.peer:
             self.peer = message.sender
         if message.performative is Performative.CANCEL:
             self.cancel = message
-        self._add(Heard(message))
+        is_too_much = self._is_full and not self.protocol.is_terminal(moved.state)
+        if not is_too_much:
+            self._add(Heard(message))
         self._move(moved)
+        if is_too_much:
+            self._turn_deaf()
         if moved.state == "LATE":
             reason = explain(Cause.LATE, "the proposal came after the deadline")
             self.say(message.reply(Performative.REJECT_PROPOSAL, content=reason, receiver=(self.peer,)))
@@ -197,22 +212,32 @@ class Seat:
 
     def tell(self, term: Term) -> None:
         """Take a notice about this conversation."""
-        if not self.is_over:
+        if self._is_full:
+            self._turn_deaf()
+        elif not self.is_over:
             self._add(Told(term))
 
     def lose(self, reason: Reason) -> None:
-        """End the conversation: the peer cannot be reached."""
+        """End the conversation, if it is not over yet: the peer cannot be reached."""
+        self.lost = self.lost or reason
         if not self.is_over:
             self._add(Lost(reason))
             self._move(machine.lose(self.protocol, self.conversation))
+
+    def _unheard(self, hearer: AgentIdentifier, reason: Reason) -> None:
+        """One of those that hear us cannot be reached; the conversation is lost with the last of them."""
+        self.replies_to = tuple(each for each in self.replies_to if each is not hearer)
+        if not self.replies_to:
+            self.lose(reason)
 
     def await_result(self, deadline: datetime | None) -> None:
         """Now that the peer works for us, look that it is there, and wait until then; None, without limit.
 
         When that time comes the conversation does not expire by itself: whoever drives it is told by
-        `Overdue` and cancels, so that the peer does not go on working for nobody.
+        `Overdue` and cancels, so that the peer does not go on working for nobody. Once it is cancelled it
+        needs no driver, and ends by itself.
         """
-        if not self.is_over:
+        if not self.is_over and self.conversation.state != CANCELLING:
             self._awaits_result = True
             self._move(replace(self.conversation, deadline=deadline))
             self.watch()
@@ -228,26 +253,15 @@ class Seat:
         """From now on look whether the peer is still there, until the conversation is over.
 
         Args:
-            gone_after: looks in a row that must find it gone; by default `GONE_AFTER`.
+            gone_after: looks in a row that must find it gone; by default `watching.GONE_AFTER`.
         """
         if self._watch is None and not self.is_over:
-            self._watch = asyncio.get_running_loop().create_task(self._look(gone_after or GONE_AFTER))
+            self._watch = asyncio.get_running_loop().create_task(self._look(gone_after))
 
-    async def _look(self, gone_after: int) -> None:
-        gone = silent = 0
-        while not self.is_over:
-            # Only a full JID names a session; a bare one is answered by the server.
-            if "/" in self.peer.jid and self._room.transport.is_online:
-                life = await self._room.transport.probe(self.peer.jid, PROBE_WITHIN)
-                if life is Life.SILENT and not await self._room.transport.confirm(PROBE_WITHIN):
-                    life = Life.ALIVE  # it is our own connection that is silent
-                gone = gone + 1 if life is Life.GONE else 0
-                silent = silent + 1 if life is Life.SILENT else 0
-                if gone >= gone_after or silent >= SILENT_AFTER:
-                    how = "has left" if gone else "has stopped answering"
-                    self._take_back()
-                    self.lose(Reason(cause=Cause.VANISHED, text=f"{self.peer} {how}", about=self.peer.name))
-            await asyncio.sleep(PROBE_EVERY)
+    async def _look(self, gone_after: int | None) -> None:
+        how = await absence(self._room.transport, lambda: self.peer.jid, gone_after)
+        self._take_back()
+        self.lose(Reason(cause=Cause.VANISHED, text=f"{self.peer} {how}", about=self.peer.name))
 
     def _unechoed(self, message: AclMessage) -> AclMessage:
         # SPADE 4.1.4: `make_reply` copies every parameter. A reply that bears the reply-with of our own
@@ -257,21 +271,56 @@ class Seat:
             return message
         return message.model_copy(update={"in_reply_to": ours, "reply_with": None})
 
+    def _as_of_peer(self, message: AclMessage) -> AclMessage:
+        """A cancel of one that hears us instead of the peer counts as the peer's."""
+        return message.model_copy(update={"sender": self.peer}) if self.is_cancelled_by(message) else message
+
+    def is_cancelled_by(self, message: AclMessage) -> bool:
+        """Whether this is a cancel of one that hears us instead of the peer, and may speak for it."""
+        sender = message.sender
+        is_hearer = sender is not None and any(map(sender.is_same_agent, self.replies_to))
+        return is_hearer and message.performative is Performative.CANCEL
+
+    def _hearers(self, message: AclMessage) -> tuple[AgentIdentifier, ...]:
+        cancel = self.cancel
+        answered = cancel.reply_with if cancel is not None else None
+        if cancel is not None and cancel.sender and answered and message.in_reply_to == answered:
+            return cancel.reply_to or (cancel.sender,)
+        return self.replies_to or (self.peer,)
+
     def _take_back(self) -> None:
         """Leave a cancel for a peer that seems to be gone: should it only be frozen, it need not go on."""
         if self.conversation.role is Role.INITIATOR:
-            message = AclMessage(
-                performative=Performative.CANCEL,
-                receiver=(self.peer,),
-                protocol=self.conversation.protocol,
-                conversation_id=self.conversation.conversation_id,
-                reply_with=uuid.uuid4().hex,
-            )
-            self._room.post(message, self.peer, lambda _reason: None)
+            self._room.post(self._cancel(), self.peer, lambda _reason: None)
+
+    def _cancel(self) -> AclMessage:
+        return AclMessage(
+            performative=Performative.CANCEL,
+            receiver=(self.peer,),
+            protocol=self.conversation.protocol,
+            conversation_id=self.conversation.conversation_id,
+            reply_with=uuid.uuid4().hex,
+        )
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether too much waits to be looked at. Only a participant tells without end."""
+        return self.conversation.role is Role.INITIATOR and len(self._steps) >= WAITING
+
+    def _turn_deaf(self) -> None:
+        """Have the peer stop, which tells faster than we read, and drop what it says until it has."""
+        if self._is_deaf or self.is_over:
+            return
+        text = f"more than {WAITING:,} messages of {self.peer} wait to be read; read faster, and begin again"
+        self._add(Lost(Reason(cause=Cause.OVERLOADED, text=text, about=self.peer.name)))
+        self._is_deaf = True
+        if self.conversation.state != CANCELLING:
+            self.say(self._cancel(), after(self._room.now(), CANCEL_WITHIN))
 
     def _add(self, step: Step) -> None:
-        self._steps.append(step)
-        self._arrived.set()
+        if not self._is_deaf:
+            self._steps.append(step)
+            self._arrived.set()
 
     def _move(self, moved: Conversation) -> None:
         was_over = self.is_over

@@ -19,8 +19,9 @@ from typing import Any
 
 from behaviours.connection import ConnectionFailed, Transport
 from behaviours.conversing import system_now
-from behaviours.events import Hook, MessageSent, MessageUndelivered
-from behaviours.wire import Bounced, render
+from behaviours.events import BounceDisbelieved, Hook, MessageSent, MessageUndelivered
+from behaviours.wire import Bounced, Incoming, render
+from behaviours.wording import Wording
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
 from ontology.content import Reason, explain
@@ -79,12 +80,44 @@ DeliveryResult = Delivered | Undelivered
 
 OnLost = Callable[[Reason], None]
 
+Trace = Callable[[AclMessage, AgentIdentifier], None]
+"""Shown a message and whom it is for."""
+
+
+def _untraced(_message: AclMessage, _to: AgentIdentifier) -> None:
+    """The trace of those that do not look."""
+
+
+Sign = Callable[[AclMessage, AgentIdentifier, str], AclMessage]
+"""Makes of a message what travels, for a receiver and under a stanza's id (`behaviours.signing`)."""
+
+
+def _unsigned(message: AclMessage, _to: AgentIdentifier, _stanza_id: str) -> AclMessage:
+    """For agents without a key."""
+    return message
+
 
 def failure_of(message: AclMessage, me: AgentIdentifier, reason: Reason) -> AclMessage:
     """What the agent management system says of a message that it cannot deliver (FIPA00067)."""
     ams = AgentIdentifier(name=f"ams@{me.domain}")
     content = explain(reason.cause, reason.text, reason.about)
     return message.reply(Performative.FAILURE, sender=ams, receiver=(me,), content=content)
+
+
+def meaning_of(bounce: Bounced) -> str:
+    """Why a message came back, in words."""
+    meaning = _MEANING.get(bounce.condition, bounce.condition)
+    return f"{meaning} ({bounce.text})" if bounce.text and bounce.text != meaning else meaning
+
+
+def may_return(bounce: Bounced, to: AgentIdentifier, me: AgentIdentifier) -> bool:
+    """Whether a message of ours to that agent can have been returned by whoever the server says it was.
+
+    That is the addressee, or a server on its behalf (RFC 6120, 8.3.1): its own or ours, which may speak for
+    itself or for our account. Anybody else has guessed or seen the stanza's id.
+    """
+    addressee = AgentIdentifier.of(to.jid)
+    return bounce.peer in {addressee.name, addressee.domain, me.name, me.domain}
 
 
 @dataclass(frozen=True)
@@ -104,6 +137,7 @@ class Delivery:
         hook: sink of facts.
         patience: seconds that a message waits for a connection.
         clock: the wall clock, aware: what reply-by is compared with.
+        sign: signs what is handed over, each time anew.
     """
 
     def __init__(
@@ -113,9 +147,10 @@ class Delivery:
         hook: Hook,
         patience: float = PATIENCE,
         clock: Callable[[], datetime] = system_now,
+        sign: Sign = _unsigned,
     ) -> None:
         self._me, self._transport, self._hook, self._patience = me, transport, hook, patience
-        self._clock = clock
+        self._clock, self._sign = clock, sign
         self._watched: OrderedDict[str, tuple[float, _Posted]] = OrderedDict()
         self._waiting: OrderedDict[str, tuple[_Posted, asyncio.TimerHandle]] = OrderedDict()
         self._doubtful: OrderedDict[str, _Posted] = OrderedDict()
@@ -124,12 +159,16 @@ class Delivery:
         self._unconfirmed: list[asyncio.Future[bool]] = []
         self._confirming: asyncio.Task[None] | None = None
         self._is_closed = False
+        self._wording = Wording()
 
-    def post(self, message: AclMessage, to: AgentIdentifier, on_lost: OnLost) -> str:
+    def post(
+        self, message: AclMessage, to: AgentIdentifier, on_lost: OnLost, *, trace: Trace = _untraced
+    ) -> str:
         """Send without waiting; `on_lost` is called at most once, later, if it does not get through.
 
         While there is no connection the message waits, in order, for at most `patience` seconds, and
-        not until after its reply-by: nobody waits for its answer then.
+        not until after its reply-by: nobody waits for its answer then. What can be sent is shown to `trace`
+        before it is handed over, so that no answer is traced before it.
 
         Returns:
             The stanza's id.
@@ -138,7 +177,8 @@ class Delivery:
             ValueError: the message holds a character that XML cannot carry. Nothing was sent.
         """
         posted = _Posted(message, to, uuid.uuid4().hex, on_lost)
-        stanza = render(message, to.jid, posted.stanza_id)
+        stanza = self._rendered(posted)
+        trace(message, to)
         must_wait = bool(self._waiting) or not self._transport.is_online
         if self._is_closed:
             self._refuse(posted, Cause.UNREACHABLE, "the agent was stopped")
@@ -148,8 +188,8 @@ class Delivery:
             self._wait(posted)
         return posted.stanza_id
 
-    async def send(self, message: AclMessage) -> DeliveryResult:
-        """Send to every receiver and wait until the server has confirmed or returned it.
+    async def send(self, message: AclMessage, *, trace: Trace = _untraced) -> DeliveryResult:
+        """Send to every receiver and wait until the server has confirmed or returned it; see `post`.
 
         Raises:
             ValueError: nobody is addressed, or a character cannot be carried. Nothing was sent.
@@ -162,7 +202,7 @@ class Delivery:
             if not lost.done():
                 lost.set_result(reason)
 
-        posted = [self.post(message, to, on_lost) for to in message.receiver]
+        posted = [self.post(message, to, on_lost, trace=trace) for to in message.receiver]
         confirming = asyncio.ensure_future(self._confirm_online())
         try:
             ends: set[asyncio.Future[Any]] = {lost, confirming}
@@ -189,14 +229,22 @@ class Delivery:
             reason = Reason(cause=Cause.UNREACHABLE, text=text)
         return Undelivered(reason, failure_of(message, self._me, reason))
 
+    def heard(self, incoming: Incoming | None) -> None:
+        """Take note of how somebody writes, who is to be answered in the same form."""
+        self._wording.note(incoming)
+
     def bounced(self, bounce: Bounced) -> None:
-        """Take note of a stanza that came back; one that is not ours is ignored."""
-        meaning = _MEANING.get(bounce.condition, bounce.condition)
-        told = f" ({bounce.text})" if bounce.text and bounce.text != meaning else ""
-        _since, posted = self._watched.pop(bounce.stanza_id, (0.0, None))
+        """Take note of a stanza that came back; what is not ours, or is forged, is ignored."""
+        _since, posted = self._watched.get(bounce.stanza_id, (0.0, None))
+        if posted is None:
+            return
+        if not may_return(bounce, posted.to, self._me):
+            fact = BounceDisbelieved(agent=self._me.name, peer=bounce.peer, addressee=posted.to.name)
+            self._hook(fact)
+            return
+        del self._watched[bounce.stanza_id]
         self._doubtful.pop(bounce.stanza_id, None)
-        if posted is not None:
-            self._lose(posted, Cause.UNREACHABLE, f"{bounce.peer}: {meaning}{told}")
+        self._lose(posted, Cause.UNREACHABLE, f"{posted.to}: {meaning_of(bounce)}")
 
     def came_online(self) -> None:
         """Send again what is in doubt, then what has been waiting, all in order.
@@ -204,11 +252,11 @@ class Delivery:
         What a new break leaves keeps its place.
         """
         for posted in tuple(self._doubtful.values()):
-            if not self._hand_over(posted, render(posted.message, posted.to.jid, posted.stanza_id)):
+            if not self._hand_over(posted, self._rendered(posted)):
                 return
         while self._waiting and self._transport.is_online:
             posted, timer = next(iter(self._waiting.values()))
-            if not self._hand_over(posted, render(posted.message, posted.to.jid, posted.stanza_id)):
+            if not self._hand_over(posted, self._rendered(posted)):
                 return
             timer.cancel()
             del self._waiting[posted.stanza_id]
@@ -226,6 +274,10 @@ class Delivery:
         for waiter in self._unconfirmed:
             if not waiter.done():
                 waiter.set_result(False)
+
+    def _rendered(self, posted: _Posted) -> str:
+        message = self._sign(posted.message, posted.to, posted.stanza_id)
+        return render(message, posted.to.jid, posted.stanza_id, self._wording.of(posted.to))
 
     def _watch(self, posted: _Posted) -> None:
         now = asyncio.get_running_loop().time()

@@ -65,6 +65,28 @@ class MessageUndelivered(Fact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class BounceDisbelieved(Fact):
+    """A message of ours is said to be undeliverable by somebody who cannot know; it is taken as delivered."""
+
+    peer: str
+    """Who says so."""
+    addressee: str
+    is_trouble: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageDisbelieved(Fact):
+    """A message was not taken, nor answered: it is not signed by whom it is said to be of, or not allowed."""
+
+    performative: str
+    peer: str
+    """Who is said to have sent it."""
+    cause: str
+    text: str
+    is_trouble: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class DuplicateDropped(Fact):
     """A message arrived a second time."""
 
@@ -85,6 +107,17 @@ class OutOfSequence(Fact):
 class MessageNotUnderstood(Fact):
     """A message could not be read or fitted no ontology, protocol or handler here."""
 
+    peer: str
+    cause: str
+    text: str
+    is_trouble: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversationRefused(Fact):
+    """A peer wanted to begin what it may not ask for, what nobody does here, or what has come too late."""
+
+    performative: str
     peer: str
     cause: str
     text: str
@@ -132,6 +165,19 @@ class RecordNotKept(Fact):
     key: str
     text: str
     is_trouble: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreDown(Fact):
+    """The store cannot be written: nothing is handled and nothing is said until it can."""
+
+    text: str
+    is_trouble: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreUp(Fact):
+    """The store can be written again; what was to be written is."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,10 +11,11 @@
     @publishes(Temperatures)      subscribe: yield a term for each notification
     @values(Lot)                  auctions: what a unit is worth to us now, or None to leave
     @brokers(Proxy)               proxy: find targets
-    @hears(Progress)              inform outside any protocol: take note
+    @hears(Progress)              inform outside any protocol, or a reply that others asked for: take note
+    @reads("rooms", IsFree)       topics: take what anybody publishes, one after the other
 
-Every handler is ``async def name(self, term, task)``, a publisher is an async generator, and a listener is
-``def name(self, term, sender)``.
+Every handler is ``async def name(self, term, task)``, a publisher is an async generator, a listener is
+``def name(self, term, sender)``, and a reader is ``async def name(self, term, publisher)``.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ Handler = Callable[[Any, Any], Awaitable[Any]]
 Publisher = Callable[[Any, Any], AsyncIterator[Term]]
 
 Listener = Callable[[Any, AgentIdentifier], None]
+
+Reader = Callable[[Any, AgentIdentifier | None], Awaitable[None]]
+"""Takes the term and its publisher, None where the PubSub service names none."""
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -98,11 +102,34 @@ def brokers(action: type[AgentAction]) -> Callable[[_F], _F]:
 
 
 def hears(predicate: type[Term]) -> Callable[[_F], _F]:
-    """Mark the method that is told of an inform outside any protocol."""
+    """Mark the method that is told of an inform outside any protocol.
+
+    And of what ends a conversation that others hold and have answered to us, by a reply-to or as a designated
+    receiver (FIPA00034): the result, or a `Reason` of a refusal, a failure or a misunderstanding.
+    """
     return _mark("hears", predicate)
 
 
-def _mark(kind: str, term: type[Term]) -> Callable[[_F], _F]:
+def reads(topic: str, term: type[Term] = Term) -> Callable[[_F], _F]:
+    """Mark the coroutine that takes what is published to a topic, as long as the agent runs.
+
+    What comes is taken one after the other, in the order of publishing; all readers of a topic share it. A
+    term of another kind does not reach the method.
+
+    Raises:
+        TypeError: the method is no coroutine.
+    """
+    mark = _mark("reads", (topic, term))
+
+    def apply(method: _F) -> _F:
+        if not inspect.iscoroutinefunction(method):
+            raise TypeError(f"{method.__qualname__} is marked @reads and is not async def")
+        return mark(method)
+
+    return apply
+
+
+def _mark(kind: str, term: type[Term] | tuple[str, type[Term]]) -> Callable[[_F], _F]:
     def apply(method: _F) -> _F:
         setattr(method, _MARK, (*getattr(method, _MARK, ()), (kind, term)))
         return method
@@ -128,6 +155,8 @@ class Handlers:
     values: Mapping[type[Term], Handler] = _none()
     brokers: Mapping[type[Term], Handler] = _none()
     hears: Mapping[type[Term], Listener] = _none()
+    reads: Mapping[tuple[str, type[Term]], Reader] = _none()
+    """By topic and term."""
 
     @classmethod
     def of(cls, agent: object) -> Handlers:
@@ -136,12 +165,11 @@ class Handlers:
         Raises:
             TypeError: two methods are marked for the same thing.
         """
-        found: dict[str, dict[type[Term], Any]] = {each.name: {} for each in fields(cls)}
+        found: dict[str, dict[Any, Any]] = {each.name: {} for each in fields(cls)}
         for name in dir(type(agent)):
             for kind, term in getattr(getattr(type(agent), name, None), _MARK, ()):
                 if term in found[kind]:
-                    raise TypeError(
-                        f"{type(agent).__name__}: two methods are marked @{kind}({term.__name__})"
-                    )
+                    what = f"{term[0]!r}, {term[1].__name__}" if kind == "reads" else term.__name__
+                    raise TypeError(f"{type(agent).__name__}: two methods are marked @{kind}({what})")
                 found[kind][term] = getattr(agent, name)
         return cls(**found)

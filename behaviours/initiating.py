@@ -1,7 +1,7 @@
 """The initiator's side: ask one agent something, and get a value that says how it ended.
 
-Nothing is raised for what the peer did. Cancelling the task that waits sends a cancel to the participant
-and leaves it to the background to end politely. `contracting`, `publishing`, `auctioning` and
+Nothing is raised for what the peer did. Cancelling the task that waits sends a cancel to the participant,
+and the conversation ends politely by itself. `contracting`, `publishing`, `auctioning` and
 `brokering` build on what stands here.
 """
 
@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable
 from typing import Protocol as Port
 
-from behaviours.conversing import Heard, Lost, Overdue, Room, Seat, Step, Told, after
+from behaviours.conversing import CANCEL_WITHIN, Heard, Lost, Overdue, Room, Seat, Step, Told, after
 from behaviours.outcomes import (
     Cancelled,
     Expired,
@@ -35,8 +35,8 @@ REPLY_WITHIN = 10.0
 RESULT_WITHIN = 300.0
 """Seconds for the result after an agree or an award."""
 
-CANCEL_WITHIN = 10.0
-"""Seconds for the answer to a cancel."""
+GREET_WITHIN = 2.0
+"""Seconds for the answer to a first probe."""
 
 OnNotice = Callable[[Term], None]
 
@@ -49,6 +49,9 @@ class Hub(Room, Port):
 
     def ontology_of(self, message: AclMessage) -> Ontology:
         """The ontology that a message's content is read with."""
+
+    def stop(self, cancel: AclMessage, to: AgentIdentifier) -> None:
+        """Cancel what an agent does for us at somebody else's request."""
 
     def keep(self, task: asyncio.Task[None]) -> None:
         """Hold on to a background task until it is done."""
@@ -107,27 +110,20 @@ async def ask(
         raise
 
 
-def cancel(hub: Hub, seat: Seat, message: AclMessage) -> None:
-    """Take a conversation back (FIPA00026, 2.2): say so, and let the answer come in the background."""
-    if withdraw(hub, seat, message):
-        hub.keep(asyncio.ensure_future(wait_for_end(seat)))
+def greet(hub: Hub, seat: Seat) -> None:
+    """Learn, in the background, whether a peer that certainly is there now answers probes."""
+
+    async def probe() -> None:
+        await hub.transport.probe(seat.peer.jid, GREET_WITHIN)
+
+    hub.keep(asyncio.ensure_future(probe()))
 
 
-async def wait_for_end(seat: Seat) -> None:
-    """See a cancelled conversation to its end; one whose cancel is never answered is let go of."""
-    while not seat.is_over:
-        let_go(seat, await seat.step())
+def cancel(hub: Hub, seat: Seat, message: AclMessage) -> bool:
+    """Take a conversation back (FIPA00026, 2.2), if there is anything to take back; whether there was.
 
-
-def let_go(seat: Seat, step: Step) -> None:
-    """End a conversation whose cancel was not answered in time."""
-    if isinstance(step, Overdue) and seat.conversation.state == CANCELLING:
-        text = f"{seat.peer} did not answer the cancel"
-        seat.lose(Reason(cause=Cause.EXPIRED, text=text, about=seat.peer.name))
-
-
-def withdraw(hub: Hub, seat: Seat, message: AclMessage) -> bool:
-    """Say that a conversation is taken back; whether there was anything to be taken back."""
+    It then ends by itself: when the answer comes, or its time is up.
+    """
     if seat.is_over or seat.conversation.state == CANCELLING:
         return False
     seat.say(

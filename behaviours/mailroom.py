@@ -6,8 +6,10 @@ What happens to a message:
 1. a bounce goes to `delivery`; what is no ACL message is answered not-understood;
 2. a second copy is dropped;
 3. a message of a known conversation goes to its `Seat`, which holds it against the protocol's table;
-4. a message that opens a protocol is read under its ontology and given to the agent's handler;
-5. an inform outside any protocol goes to the listener for its predicate;
+4. what begins something is held against the policy, and refused if that does not allow it (`authorising`);
+   a message that opens a protocol is read under its ontology and given to the agent's handler;
+5. an inform outside any protocol goes to the listener for its predicate, and so does what ends a
+   conversation of others: somebody has named us as a designated receiver (FIPA00034), or in a reply-to;
 6. anything else goes to the agent's plain SPADE behaviours, if one of them wants it;
 7. the rest is answered not-understood with the reason, once, and never if it is a not-understood.
 """
@@ -19,16 +21,19 @@ import uuid
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
+from behaviours.authorising import Authority
 from behaviours.burying import Burying
 from behaviours.complaints import Complaints
 from behaviours.connection import Transport
-from behaviours.conversing import Seat, system_now
+from behaviours.conversing import HEARERS, Seat, system_now
 from behaviours.delivery import Delivery, failure_of
 from behaviours.duplicates import Seen
 from behaviours.events import DuplicateDropped, Fact, HandlerFailed, Hook, MessageReceived
 from behaviours.handlers import Handlers
 from behaviours.participating import Job
+from behaviours.seating import Seating
 from behaviours.services import incapable, is_capable, serve
+from behaviours.sorting import is_answer, is_told, may_be_refused
 from behaviours.understanding import ontology_for
 from behaviours.wire import ABOUT, Bounced, Element, Incoming, Received, Unreadable, parse
 from ontology.acl import AclMessage, Performative
@@ -39,33 +44,13 @@ from ontology.errors import Cause, ContentError
 from protocols import machine
 from protocols.contract_net import CONTRACT_NET
 from protocols.errors import RemoteProtocolError
-from protocols.recruiting import RECRUITING
 from protocols.registry import PROTOCOLS
 from protocols.request import REQUEST
-from protocols.table import Protocol, Role
+from protocols.table import EXPIRED, Protocol, Role
 from resilience.dead_letters import DeadLetters
-
-LINGER = 30.0
-"""Seconds that an ended conversation is kept, so that what comes late is told from what is unknown."""
-
-Key = tuple[str, str, Role]
 
 _OPENING_WITHOUT_PROTOCOL = {Performative.REQUEST: REQUEST, Performative.CFP: CONTRACT_NET}
 """How acts are taken that name no protocol, as chat clients and many plain agents write them."""
-
-_ANSWERS = frozenset(
-    {
-        Performative.AGREE,
-        Performative.REFUSE,
-        Performative.PROPOSE,
-        Performative.INFORM,
-        Performative.FAILURE,
-        Performative.NOT_UNDERSTOOD,
-    }
-)
-"""Acts of participants: out of sequence they are counted and dropped, as G3 of our policy says."""
-
-MayAsk = Callable[[AgentIdentifier], bool]
 
 Trace = Callable[[AclMessage, AgentIdentifier], None]
 
@@ -81,7 +66,7 @@ class Mailroom:
         ontologies: what it understands, in order of preference.
         hook: sink of facts.
         dead_letters: where the unreadable and undeliverable is kept.
-        may_ask: says whether an agent may open a conversation with us; others are refused.
+        authority: says what others may begin with us, and whether they are who they say; others are refused.
         otherwise: offered what nobody here wants; says whether somebody took it.
         trace: shown every message that is sent or was read, and who is at the other end.
         clock: the wall clock, aware.
@@ -97,7 +82,7 @@ class Mailroom:
         ontologies: Iterable[Ontology],
         hook: Hook,
         dead_letters: DeadLetters,
-        may_ask: MayAsk,
+        authority: Authority,
         otherwise: Callable[[Element], bool] = lambda _stanza: False,
         trace: Trace = lambda _message, _peer: None,
         clock: Callable[[], datetime] = system_now,
@@ -106,16 +91,13 @@ class Mailroom:
         self.transport = transport
         self._delivery, self._handlers, self._hook = delivery, handlers, hook
         self.ontologies = tuple(ontologies)
-        self._may_ask, self._otherwise = may_ask, otherwise
+        self._authority, self._otherwise = authority, otherwise
         self._clock, self._trace = clock, trace
         self._bury = Burying(me.name, dead_letters, hook, clock).bury
-        self._seats: dict[Key, Seat] = {}
-        self._recruited: dict[str, Seat] = {}
-        """By conversation-id: where agents reply that somebody else has found for us."""
+        self._seats = Seating(me.name)
         self._seen = Seen()
         self._complaints = Complaints(me.name, hook, self._answer)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._timers: dict[Key, asyncio.TimerHandle] = {}
 
     # -- what seats and drivers need ---------------------------------------------------------
 
@@ -128,7 +110,11 @@ class Mailroom:
         self._hook(fact)
 
     def post(self, message: AclMessage, to: AgentIdentifier, on_lost: Callable[[Reason], None]) -> None:
-        """Send without waiting; what is lost becomes a dead letter, and `on_lost` is told."""
+        """Send without waiting; what is lost becomes a dead letter, and `on_lost` is told.
+
+        Raises:
+            ValueError: XML cannot carry it. Nothing was sent or traced.
+        """
 
         def lost(reason: Reason) -> None:
             self._bury(to.name, to_json(message), reason.cause, reason.text, is_inbound=False)
@@ -136,8 +122,7 @@ class Mailroom:
             on_lost(reason)
 
         message = message.model_copy(update={"sender": self.me, "receiver": (to,)})
-        self._delivery.post(message, to, lost)
-        self._trace(message, to)
+        self._delivery.post(message, to, lost, trace=self._trace)
 
     def open(self, protocol: Protocol, message: AclMessage, peer: AgentIdentifier) -> Seat:
         """Start a conversation as its initiator and send its first message.
@@ -148,23 +133,22 @@ class Mailroom:
         """
         conversation = machine.start(protocol, Role.INITIATOR, message, peer.name, self.now())
         seat = Seat(self, protocol, conversation, peer)
-        key = (conversation.conversation_id, peer.name, Role.INITIATOR)
-        self._seats[key] = seat
-        if protocol is RECRUITING:
-            self._recruited[conversation.conversation_id] = seat
+        self._seats.add(seat)
         try:
             seat.opened(message)
         except ValueError:  # XML cannot carry it: nothing was sent, nobody will answer
             seat.release()
-            del self._seats[key]
+            self._seats.remove(seat)
             raise
         return seat
 
+    def stop(self, cancel: AclMessage, to: AgentIdentifier) -> None:
+        """Cancel what an agent does for us at somebody else's request; whether it stops is not waited for."""
+        self._complaints.cancel(cancel, to)
+
     def forget(self, seat: Seat) -> None:
-        """Keep an ended conversation for `LINGER` seconds, then drop it."""
-        key = (seat.conversation.conversation_id, seat.conversation.peer, seat.conversation.role)
-        if key not in self._timers:
-            self._timers[key] = asyncio.get_running_loop().call_later(LINGER, self._drop, key)
+        """Keep an ended conversation for a while, then drop it."""
+        self._seats.linger(seat)
 
     def keep(self, task: asyncio.Task[None]) -> None:
         """Hold on to a background task until it is done."""
@@ -183,18 +167,17 @@ class Mailroom:
 
     def conversations(self) -> list[machine.Conversation]:
         """The conversations that are not over, oldest first."""
-        live = (seat.conversation for seat in self._seats.values() if not seat.is_over)
+        live = (seat.conversation for seat in self._seats if not seat.is_over)
         return sorted(live, key=lambda each: each.opened)
 
     def close(self) -> None:
         """End all work without a word to any peer; whoever waits here for one is told."""
         for task in self._tasks:
             task.cancel()
-        for seat in self._seats.values():
+        for seat in self._seats:
             seat.lose(Reason(cause=Cause.UNREACHABLE, text=f"{self.me.local_name} was stopped"))
             seat.release()
-        for timer in self._timers.values():
-            timer.cancel()
+        self._seats.close()
 
     async def closed(self) -> None:
         """Return once all work has ended that `close` has ended; a handler may clean up."""
@@ -207,6 +190,7 @@ class Mailroom:
         incoming: Incoming | None = None
         try:
             incoming = parse(stanza)
+            self._delivery.heard(incoming)
             self._sort(incoming, stanza)
         except Exception as error:  # noqa: BLE001 - nobody's mistake, not even ours, may deafen the agent
             self._stumble(error, incoming, stanza)
@@ -215,7 +199,7 @@ class Mailroom:
         match incoming:
             case Bounced():
                 self._delivery.bounced(incoming)
-            case Unreadable(error=error) if not self._otherwise(stanza):
+            case Unreadable(error=error) if not (self._authority.hears(incoming) and self._otherwise(stanza)):
                 self._bury(incoming.sender.name, incoming.body, error.cause, error.text, is_inbound=True)
                 self._complaints.unreadable(incoming)
             case Received():
@@ -237,51 +221,39 @@ class Mailroom:
         )
         self._trace(message, peer)
         about = message.user_parameters.get(ABOUT)
-        if about is not None and message.protocol is None:
-            self._take_notice(message, peer, about)
-        elif seat := self._seat_for(message, peer):
-            self._take_step(seat, message)
+        if about is not None and message.protocol is None and message.performative is Performative.INFORM:
+            self._take_notice(received, peer, about)
+        elif self._complaints.is_stopped(message, peer):
+            return  # what it has gone on with it has stopped, or cannot: nobody here waits for it
+        elif seat := self._seats.find(message, peer):
+            if self._authority.believes(received, peer, seat):
+                self._take_step(seat, message, peer)
         else:
             self._take_first(received, message, peer, stanza)
 
-    def _seat_for(self, message: AclMessage, peer: AgentIdentifier) -> Seat | None:
-        if message.conversation_id is None:
-            return None
-        seats = [
-            seat
-            for role in (Role.INITIATOR, Role.PARTICIPANT)
-            if (seat := self._seats.get((message.conversation_id, peer.name, role))) is not None
-        ]
-        if (
-            peer.name == self.me.name
-            and [seat.conversation.role for seat in seats] == [Role.INITIATOR]
-            and seats[0].protocol.opens_with(message.performative)
-        ):
-            return None  # our own first message has come back to us: we are the participant as well
-        if len(seats) == 2:  # we speak with ourselves: the one whose turn it is to listen
-            for seat in seats:
-                if seat.accepts(message):
-                    return seat
-        return seats[0] if seats else self._recruited.get(message.conversation_id)
-
-    def _take_step(self, seat: Seat, message: AclMessage) -> None:
+    def _take_step(self, seat: Seat, message: AclMessage, peer: AgentIdentifier) -> None:
         try:
             seat.receive(message)
         except RemoteProtocolError as error:
-            self._complaints.out_of_sequence(message, seat.peer, error.text)
+            self._complaints.out_of_sequence(message, peer, error.text)
+            if seat.is_given_up and peer.name == seat.conversation.peer:
+                self._complaints.stop(message, peer, seat.protocol)
             if not error.answer or seat.has_complained:
                 return
             seat.has_complained = True
             if seat.is_over and message.performative is Performative.CANCEL:
                 # Rule G5: a cancel is answered inform or failure, also when it crossed the result.
-                self._complaints.too_late_to_cancel(message, seat.peer)
+                self._complaints.too_late_to_cancel(message, peer)
             else:
-                self._complaints.not_understood(message, seat.peer, Cause.UNEXPECTED_ACT, error.text)
+                self._complaints.not_understood(message, peer, Cause.UNEXPECTED_ACT, error.text)
 
-    def _take_notice(self, message: AclMessage, peer: AgentIdentifier, about: str) -> None:
-        seat = self._seats.get((about, peer.name, Role.INITIATOR))
+    def _take_notice(self, received: Received, peer: AgentIdentifier, about: str) -> None:
+        message, seat = received.message, self._seats.begun(about, peer)
         if seat is None:
             return  # the conversation is over: its notices are of no use any more
+        if (objection := self._authority.objection(received, peer, None)) is not None:
+            self._authority.doubt(received, peer, objection)
+            return
         try:
             seat.tell(self.ontology_of(message).parse(message.content))
         except ContentError as error:
@@ -293,10 +265,14 @@ class Mailroom:
         """A message that belongs to no conversation here."""
         act, name = message.performative, message.protocol
         protocol = PROTOCOLS.get(name) if name is not None else _OPENING_WITHOUT_PROTOCOL.get(act)
-        if protocol is not None and protocol.opens_with(act):
+        opens = protocol is not None and protocol.opens_with(act)
+        objection = self._authority.objection(received, peer, protocol)
+        if objection is not None and (opens or may_be_refused(message)):
+            self._complaints.refuse(message, peer, Cause.UNAUTHORISED, objection)
+        elif protocol is not None and opens:
             self._serve(received, message, peer, protocol, stanza)
-        elif (act is Performative.INFORM and name is None and self._hear(message, peer)) or self._otherwise(
-            stanza
+        elif objection is None and (
+            (is_told(message, protocol) and self._hear(message, peer)) or self._otherwise(stanza)
         ):
             return
         elif name is not None and protocol is None:
@@ -308,10 +284,12 @@ class Mailroom:
                 f"protocol {name[:80]!r} is not spoken here; {known} are",
                 "protocol",
             )
-        elif act is Performative.PROPOSE and protocol is CONTRACT_NET:
+        elif act is Performative.PROPOSE and _takes_late(protocol, message):
             self._complaints.reject_late(message, peer)
-        elif act in _ANSWERS and (name is not None or message.in_reply_to is not None):
+        elif is_answer(message):
             self._complaints.out_of_sequence(message, peer, f"{act.value} belongs to no conversation here")
+            if protocol is not None and protocol.may_repeat(act):
+                self._complaints.stop(message, peer, protocol)
         else:
             text = f"{act.value} opens no conversation here"
             self._complaints.out_of_sequence(message, peer, text)
@@ -334,9 +312,9 @@ class Mailroom:
             if not self._otherwise(stanza):
                 self._complaints.not_understood(message, peer, error.cause, error.text, error.about)
             return
-        if not self._may_ask(peer):
-            text = f"{peer} may not ask {self.me.local_name} for anything: it is of another domain"
-            self._complaints.refuse(message, peer, Cause.UNAUTHORISED, text)
+        if len(message.reply_to) > HEARERS:
+            text = f"reply-to names {len(message.reply_to)} agents; {HEARERS} are answered at most"
+            self._complaints.refuse(message, peer, Cause.UNSUPPORTED_VALUE, text)
             return
         if message.reply_by is not None and message.reply_by < self.now():
             why = "the server stored it" if received.is_stored else "it took too long, or our clocks differ"
@@ -351,8 +329,8 @@ class Mailroom:
         named = message.model_copy(update={"conversation_id": seat_key})
         conversation = machine.start(protocol, Role.PARTICIPANT, named, peer.name, self.now())
         seat = Seat(self, protocol, conversation, peer)
-        seat.replies_to = message.reply_to[0] if message.reply_to else None
-        self._seats[seat_key, peer.name, Role.PARTICIPANT] = seat
+        seat.replies_to = message.reply_to
+        self._seats.add(seat)
         job = Job(
             room=self,
             seat=seat,
@@ -392,7 +370,7 @@ class Mailroom:
             content = explain(Cause.INTERNAL_ERROR, told)
             self._answer(message.reply(Performative.FAILURE, content=content), peer)
 
-    def _drop(self, key: Key) -> None:
-        self._timers.pop(key, None)
-        self._seats.pop(key, None)
-        self._recruited.pop(key[0], None)
+
+def _takes_late(protocol: Protocol | None, message: AclMessage) -> bool:
+    """Whether a protocol answers what a participant says when its time is up, as the contract nets do."""
+    return protocol is not None and protocol.following(EXPIRED, Role.PARTICIPANT, message) is not None

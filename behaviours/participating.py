@@ -91,7 +91,7 @@ class Participation:
             content = self._opening.content
             is_short = content is not None and len(content) <= ECHOED
             self._seat.say(self.message.reply(Performative.AGREE, content=content if is_short else None))
-            if self._seat.replies_to is None:  # else who opened this, a recruiter say, does not wait for it
+            if not self._seat.replies_to:  # else who opened this, a recruiter say, does not wait for it
                 self._seat.watch(INITIATOR_GONE_AFTER)
 
     def tell(self, notice: Predicate) -> None:
@@ -339,18 +339,21 @@ async def _guarded(
 
 def broken(room: Room, seat: Seat, about: Term | Refuse | Fail, error: BaseException) -> Fail:
     """Note that a handler broke; the answer that says so."""
-    text = legible(f"{type(error).__name__}: {error}")
-    room.emit(
-        HandlerFailed(
-            agent=room.me.name,
-            peer=seat.peer.name,
-            text=text,
-            where=_place(error),
-            traceback="".join(traceback.format_exception(error)),
-        )
-    )
+    fact = handler_failed(room.me, seat.peer.name, error)
+    room.emit(fact)
     what = about.tag if isinstance(about, Term) else "the answer"
-    return Fail(Cause.INTERNAL_ERROR, f"{room.me.local_name} could not finish {what}: {text}"[:1000])
+    return Fail(Cause.INTERNAL_ERROR, f"{room.me.local_name} could not finish {what}: {fact.text}"[:1000])
+
+
+def handler_failed(me: AgentIdentifier, peer: str, error: BaseException) -> HandlerFailed:
+    """The fact that an agent's own code raised at what a peer said."""
+    return HandlerFailed(
+        agent=me.name,
+        peer=peer,
+        text=legible(f"{type(error).__name__}: {error}"),
+        where=_place(error),
+        traceback="".join(traceback.format_exception(error)),
+    )
 
 
 def _place(error: BaseException) -> str:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
-from behaviours.conversing import Heard, Lost, Overdue, Seat, Step, Told
+from behaviours.conversing import Heard, Lost, Overdue, Room, Seat, Told
+from behaviours.delivery import CONFIRM_WITHIN
 from behaviours.events import HandlerFailed
 from behaviours.initiating import (
     REPLY_WITHIN,
     Hub,
     cancel,
-    let_go,
     opening,
     outcome_of,
-    wait_for_end,
-    withdraw,
 )
 from behaviours.outcomes import Ending, Fail, Refuse
 from behaviours.participating import Job, Participation, broken, decline, patience, until_cancelled
@@ -23,6 +21,9 @@ from ontology.aid import AgentIdentifier
 from ontology.content import Ontology, Term
 from ontology.errors import ContentError
 from protocols.subscribe import SUBSCRIBE
+
+UNCONFIRMED = 100
+"""Notifications in a row, after which the server is to have taken them before there are more."""
 
 
 async def serve_subscription(job: Job) -> None:
@@ -51,7 +52,7 @@ async def _publish(job: Job, task: Participation) -> None:
 async def _notify(job: Job, task: Participation) -> Refuse | Fail:
     """Send the notifications; return why there are no more."""
     seat = job.seat
-    publisher = job.handlers.publishes[type(job.term)](job.term, task)
+    publisher, count = job.handlers.publishes[type(job.term)](job.term, task), 0
     try:
         async for term in publisher:
             if seat.is_over or seat.cancel is not None:
@@ -63,12 +64,22 @@ async def _notify(job: Job, task: Participation) -> Refuse | Fail:
             content = job.ontology.render(term)
             task.agree()
             seat.say(job.opening.reply(Performative.INFORM, content=content))
-            await asyncio.sleep(0)  # a publisher that never waits must not keep a cancel from being heard
+            count += 1
+            await _keep_pace(job.room, count)
     finally:
         close = getattr(publisher, "aclose", None)
         if close is not None:
             await close()
     return Fail("ended", f"{job.room.me.local_name} has no more notifications")
+
+
+async def _keep_pace(room: Room, count: int) -> None:
+    """Let a publisher that never waits go no faster than the server takes it, and a cancel be heard."""
+    if count % UNCONFIRMED:
+        await asyncio.sleep(0)
+    else:
+        await room.transport.wait_online()
+        await room.transport.confirm(CONFIRM_WITHIN)
 
 
 class Subscription:
@@ -82,7 +93,9 @@ class Subscription:
                     case Temperature(): ...
                     case ending: print(sentence(ending))
 
-    The last item is the `Ending`, unless we leave first: leaving the block cancels the subscription.
+    The last item is the `Ending`, unless we leave first: leaving the block cancels the subscription. If more
+    than `conversing.WAITING` notifications wait to be read it is cancelled as well, and the ending behind
+    them is `Failed` with the cause `overloaded`.
     """
 
     def __init__(
@@ -98,7 +111,6 @@ class Subscription:
         self._seat: Seat | None = None
         self._message = opening(hub, Performative.SUBSCRIBE, SUBSCRIBE, ontology, query, reply_within)
         self._has_ended = False
-        self._is_waited_for = False
 
     async def __aenter__(self) -> Subscription:
         self._start()
@@ -114,10 +126,8 @@ class Subscription:
     async def __anext__(self) -> Term | Ending:
         seat = self._start()
         while not self._has_ended:
-            step = await self._step(seat)
+            step = await seat.step()
             if self._has_ended:  # it was closed while we waited
-                let_go(seat, step)
-                self._hub.keep(asyncio.ensure_future(wait_for_end(seat)))
                 break
             match step:
                 case Heard(message) if message.performative is Performative.INFORM:
@@ -142,20 +152,8 @@ class Subscription:
         Whoever waits for the next notification meanwhile gets no more: its iteration ends.
         """
         self._has_ended = True
-        if self._seat is None:
-            return
-        if self._is_waited_for:
-            # Two may not wait at once; the answer wakes the one that does, who then sees to the rest.
-            withdraw(self._hub, self._seat, self._message)
-        else:
+        if self._seat is not None:
             cancel(self._hub, self._seat, self._message)
-
-    async def _step(self, seat: Seat) -> Step:
-        self._is_waited_for = True
-        try:
-            return await seat.step()
-        finally:
-            self._is_waited_for = False
 
     def _start(self) -> Seat:
         if self._seat is None:

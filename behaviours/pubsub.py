@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, Protocol
 from xml.sax.saxutils import escape, quoteattr
 
-from behaviours.wire import Element
+from behaviours.connection import RequestRefused
+from behaviours.wire import STANZA_LIMIT, Element
 from ontology.acl import AclMessage
-from ontology.aid import AgentIdentifier
-from ontology.codecs import from_json
+from ontology.acl_xml import ILLEGAL, cannot_carry
+from ontology.codecs import from_json, read_agent, to_json
+from ontology.content import Reason
 from ontology.errors import Cause, MessageError
 
 ACL: Final = "urn:locution:acl"
@@ -22,6 +26,107 @@ FIND: Final = f'<query xmlns="{DISCO_ITEMS}"/>'
 """Asks a server for its services."""
 DESCRIBE: Final = f'<query xmlns="{DISCO_INFO}"/>'
 """Asks a service what it is."""
+
+TOPIC: Final = "X-topic"
+"""The user-defined parameter in which a publication names its topic."""
+
+ANSWER_WITHIN = 15.0
+"""Seconds in which the service must answer."""
+
+SERVICES = 20
+"""Services of a server that are asked what they are."""
+
+UNAUTHORISED = frozenset({"forbidden", "not-allowed", "not-authorized"})
+
+
+class Line(Protocol):
+    """What topics need of a connection; see `behaviours.connection.XmppConnection`."""
+
+    @property
+    def is_online(self) -> bool:
+        """Whether a session stands."""
+
+    @property
+    def full_jid(self) -> str:
+        """The session's full JID."""
+
+    async def wait_online(self) -> None:
+        """Return once a session stands."""
+
+    async def ask(self, kind: Literal["get", "set"], to: str, payload: str, timeout: float) -> Element:
+        """Send a request and return the answer."""
+
+    def watch(self, on_message: Callable[[Element], bool], on_online: Callable[[], None]) -> None:
+        """Offer message stanzas, and tell of sessions."""
+
+
+class Service:
+    """The PubSub service of our server.
+
+    Args:
+        line: the way to it.
+        domain: of the server.
+
+    Attributes:
+        jid: its address; "" until it has been found.
+    """
+
+    def __init__(self, line: Line, domain: str) -> None:
+        self.line = line
+        self.jid = ""
+        self._domain = domain
+        self.usual = f"pubsub.{domain}"
+        """Where a service is that the server does not list."""
+
+    async def ask(self, kind: Literal["get", "set"], payload: str) -> Element:
+        """Send a request and return the answer.
+
+        Raises:
+            RequestRefused: the answer is an error.
+            ConnectionFailed: see `behaviours.connection.XmppConnection.ask`.
+        """
+        return await self.line.ask(kind, self.jid or await self.find(), payload, ANSWER_WITHIN)
+
+    async def find(self) -> str:
+        """Find it, where that is not done yet: what the server lists, or else the usual name.
+
+        Raises:
+            ConnectionFailed: the server could not be asked.
+        """
+        listed: list[str] = []
+        if not self.jid:
+            with suppress(RequestRefused):
+                listed = services(await self.line.ask("get", self._domain, FIND, ANSWER_WITHIN))
+            for jid in listed[:SERVICES]:
+                with suppress(RequestRefused):
+                    if is_pubsub(await self.line.ask("get", jid, DESCRIBE, ANSWER_WITHIN)):
+                        self.jid = jid
+                        break
+            self.jid = self.jid or self.usual
+        return self.jid
+
+
+def reason(topic: str, cause: Cause, text: str) -> Reason:
+    """Why something came to nothing with a topic."""
+    return Reason(cause=cause, text=f"topic {topic[:80]!r}: {text}", about=topic[:80])
+
+
+def why(topic: str, error: RequestRefused, meaning: str | None = None) -> Reason:
+    """Why the service has refused.
+
+    Args:
+        topic: what it was about.
+        error: the refusal.
+        meaning: what it means where something is not allowed.
+    """
+    match error.condition:
+        case "forbidden" | "not-allowed" if meaning is not None:
+            return reason(topic, Cause.UNAUTHORISED, meaning)
+        case "service-unavailable" | "remote-server-not-found":
+            told = "the XMPP server has no PubSub service; embedded and Prosody servers can have one"
+            return reason(topic, Cause.UNREACHABLE, told)
+    cause = Cause.UNAUTHORISED if error.condition in UNAUTHORISED else Cause.UNREACHABLE
+    return reason(topic, cause, f"the XMPP server refuses: {error}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +147,15 @@ class Notice:
     is_deleted: bool = False
 
 
-def create(topic: str, most: int) -> str:
-    """Make a topic that everybody reads, that its maker publishes to, and that holds so many items."""
+def create(topic: str, most: int, *, is_shared: bool) -> str:
+    """Make a topic that everybody reads and that holds so many items.
+
+    Its maker publishes to it; everybody does where it is shared.
+    """
     fields = {
         "FORM_TYPE": f"{PUBSUB}#node_config",
         "pubsub#access_model": "open",
-        "pubsub#publish_model": "publishers",
+        "pubsub#publish_model": "open" if is_shared else "publishers",
         "pubsub#max_items": str(most),
     }
     form = "".join(f'<field var="{name}"><value>{value}</value></field>' for name, value in fields.items())
@@ -55,10 +163,22 @@ def create(topic: str, most: int) -> str:
     return _pubsub(f"<create node={quoteattr(topic)}/>{configure}")
 
 
-def publish(topic: str, item: str, acl: str) -> str:
-    """Publish a message, written as JSON, under an item's id."""
-    payload = f'<acl xmlns="{ACL}">{escape(acl)}</acl>'
-    return _pubsub(f"<publish node={quoteattr(topic)}><item id={quoteattr(item)}>{payload}</item></publish>")
+def publish(topic: str, item: str, message: AclMessage) -> str:
+    """Publish a message under an item's id.
+
+    Raises:
+        ValueError: a text holds a character that XML cannot carry, or it is larger than `STANZA_LIMIT`.
+    """
+    payload = f'<acl xmlns="{ACL}">{escape(to_json(message))}</acl>'
+    item = f"<item id={quoteattr(item)}>{payload}</item>"
+    request = _pubsub(f"<publish node={quoteattr(topic)}>{item}</publish>")
+    size = len(request.encode())
+    if size > STANZA_LIMIT:
+        raise ValueError(
+            f"the publication has {size:,} bytes as a stanza, {STANZA_LIMIT:,} are sent; "
+            "publish a reference to larger data (uri and sha256)"
+        )
+    return request
 
 
 def subscribe(topic: str, jid: str) -> str:
@@ -109,6 +229,9 @@ def is_pubsub(answer: Element) -> bool:
 
 
 def _pubsub(content: str) -> str:
+    illegal = ILLEGAL.search(content)
+    if illegal:
+        raise ValueError(cannot_carry(illegal.group()))
     return f'<pubsub xmlns="{PUBSUB}">{content}</pubsub>'
 
 
@@ -118,10 +241,10 @@ def _entry(item: Element) -> Entry:
     if acl is None:
         why = f"the item holds no <acl xmlns='{ACL}'/>"
         return Entry(id=identity, message=MessageError(Cause.UNRECOGNISED_VALUE, why))
+    publisher = item.get("publisher")
     try:
-        message = from_json(acl.text or "")
+        sender = read_agent("publisher", publisher) if publisher else None
+        message = from_json(acl.text or "").model_copy(update={"sender": sender})
     except MessageError as error:
         return Entry(id=identity, message=error)
-    publisher = item.get("publisher")
-    sender = AgentIdentifier.of(publisher) if publisher else None
-    return Entry(id=identity, message=message.model_copy(update={"sender": sender}))
+    return Entry(id=identity, message=message)

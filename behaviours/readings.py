@@ -1,151 +1,283 @@
-"""What an agent reads of topics: each subscription an iterator, and what is known of the topic behind it."""
+"""What an agent reads of topics: an iterator of terms for each reader, and the subscription behind them."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
-from behaviours.pubsub import Entry
+from behaviours import pubsub
+from behaviours.connection import ConnectionFailed, RequestRefused
+from behaviours.outcomes import Failed, Refused
+from behaviours.pubsub import Entry, Service
 from ontology.acl import AclMessage
-from ontology.errors import MessageError
+from ontology.aid import AgentIdentifier
+from ontology.content import Reason, Term
+from ontology.errors import Cause, MessageError
+from resilience.backoff import delay
 
 _log = logging.getLogger(__name__)
 
 WAITING = 10_000
-"""Publications that may wait for a reader; one more ends its subscription, with an error."""
+"""Publications that may wait for a reader; one more ends its reading."""
+
+RETRY_FIRST, RETRY_MOST = 0.5, 5.0
+"""Pauses in seconds while a topic that is read is not there."""
+
+_FOR_GOOD = pubsub.UNAUTHORISED | {"bad-request", "feature-not-implemented"}
+"""Refusals that waiting does not change."""
 
 
-class TopicError(Exception):
-    """A topic could not be published to or read; the text says why in one sentence.
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """A publication that was understood."""
 
-    Attributes:
-        topic: its name.
-        text: the sentence.
-    """
-
-    def __init__(self, topic: str, why: str) -> None:
-        self.topic = topic
-        self.text = f"topic {topic[:80]!r}: {why}"
-        super().__init__(self.text)
+    term: Term
+    publisher: AgentIdentifier | None
+    """As the service names it; None where it names none."""
 
 
 class Reading:
-    """One subscription: an async iterator of contents, which ends with `Topics.unsubscribe`.
+    """A topic as one reader sees it: an async iterator of terms.
 
-    Raises while it is iterated:
-        TopicError: the service has ended the subscription, or too much waits to be read.
+    ::
+
+        async with agent.read("temperatures") as updates:
+            async for update in updates:
+                match update:
+                    case Temperature(): ...
+                    case ending: print(sentence(ending))
+
+    The last item is a `Refused` or `Failed` that says why there are no more, unless we leave first: leaving
+    the block ends the reading. Entering it returns once the service has answered, so that whatever is
+    published from there on is read; without a connection it returns at once, and the topic is read once there
+    is one.
     """
 
-    def __init__(self, topic: str) -> None:
+    def __init__(self, topic: str, asked: asyncio.Event, leave: Callable[[Reading], None]) -> None:
         self.topic = topic
         self.is_over = False
-        self._waiting: deque[AclMessage] = deque()
-        self._error: TopicError | None = None
+        self._asked, self._leave = asked, leave
+        self._waiting: deque[Update] = deque()
+        self._ending: Refused | Failed | None = None
         self._changed = asyncio.Event()
+
+    async def __aenter__(self) -> Reading:
+        await self.begun()
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        self.close()
 
     def __aiter__(self) -> Reading:
         return self
 
-    async def __anext__(self) -> str:
-        message = await self.receive()
-        if message is None:
-            raise StopAsyncIteration
-        return message.content or ""
+    async def __anext__(self) -> Term | Refused | Failed:
+        match await self.receive():
+            case None:
+                raise StopAsyncIteration
+            case Update(term=term):
+                return term
+            case ending:
+                return ending
 
-    async def receive(self) -> AclMessage | None:
-        """Return the next publication as a whole message; None when there will be no more.
+    async def begun(self) -> None:
+        """Return once the service has been asked for the topic, whatever it said. Cancelling is safe."""
+        await self._asked.wait()
 
-        Its sender is the publisher that the service names, and None where it names none. Cancelling is safe.
+    async def receive(self) -> Update | Refused | Failed | None:
+        """Return the next publication with its publisher; then, once, why there are no more; then None.
+
+        Cancelling is safe.
         """
         while not self._waiting:
             if self.is_over:
-                if self._error is not None:
-                    error, self._error = self._error, None
-                    raise error
-                return None
+                ending, self._ending = self._ending, None
+                return ending
             self._changed.clear()
             await self._changed.wait()
         return self._waiting.popleft()
 
-    def put(self, message: AclMessage) -> None:
-        """Have a message read, behind those that wait."""
+    def close(self) -> None:
+        """Read no longer. Safe to call again; an iteration that waits ends without a last item."""
+        self.end(None)
+        self._ending = None
+        self._waiting.clear()
+        self._leave(self)
+
+    def put(self, update: Update) -> None:
+        """Have a publication read, behind those that wait."""
         if self.is_over:
             return
         if len(self._waiting) >= WAITING:
-            why = f"more than {WAITING:,} publications wait to be read; read faster, and subscribe again"
-            self.end(TopicError(self.topic, why))
+            text = f"topic {self.topic!r}: more than {WAITING:,} publications wait; read them faster"
+            self.end(Failed(Reason(cause=Cause.OVERLOADED, text=text, about=self.topic)))
             return
-        self._waiting.append(message)
+        self._waiting.append(update)
         self._changed.set()
 
-    def end(self, error: TopicError | None = None) -> None:
+    def end(self, ending: Refused | Failed | None) -> None:
         """Let there be no more, once what waits has been read."""
         if not self.is_over:
-            self.is_over, self._error = True, error
+            self.is_over, self._ending = True, ending
             self._changed.set()
 
 
-@dataclass(eq=False)
 class Followed:
-    """A topic that is read.
+    """A topic that is read: its subscription, which each session makes anew.
+
+    Args:
+        name: of the topic.
+        service: where it is.
+        understand: reads a publication; None where it is not to be handed out.
+        farewells: what is on its way to the service, and must not overtake what we say.
+        rng: source of jitter.
 
     Attributes:
         readings: who reads it.
-        jid: the full JID that is subscribed.
-        last: the id of the newest publication when we came, then of the last one that was read.
-        is_new: whatever the topic holds has been published since we came.
-        held: what has come while we catch up; None when we do not.
-        joining: the task that subscribes again.
+        asked: set once the service has been asked for it, whatever it said.
+        is_over: the service has refused it for good.
     """
 
-    name: str
-    readings: list[Reading] = field(default_factory=list)
-    jid: str = ""
-    last: str | None = None
-    is_new: bool = False
-    held: list[Entry] | None = None
-    joining: asyncio.Task[None] | None = None
+    def __init__(
+        self,
+        name: str,
+        service: Service,
+        understand: Callable[[AclMessage | MessageError], Update | None],
+        farewells: Collection[asyncio.Task[None]],
+        rng: Callable[[], float],
+    ) -> None:
+        self.name = name
+        self.readings: list[Reading] = []
+        self.asked = asyncio.Event()
+        self.is_over = False
+        self._service, self._understand, self._farewells, self._rng = service, understand, farewells, rng
+        self._jid = ""
+        """The full JID that is subscribed."""
+        self._last: str | None = None
+        """The id of the newest publication when we came, then of the last one that was read."""
+        self._has_begun = False
+        """Whether `_last` counts: None means then that the topic held nothing."""
+        self._is_new = False
+        """Whatever the topic holds has been published since we came."""
+        self._held: list[Entry] | None = None
+        """What has come while we subscribe and catch up; None when we do not."""
+        self._joining: asyncio.Task[None] | None = None
 
-    def begin(self, newest: Sequence[Entry]) -> None:
-        """Take note of the newest publication, from which on we read; none if the topic holds nothing."""
-        if newest and self.last is None:  # else something newer has come by now
-            self.last = newest[-1].id
+    def join(self) -> None:
+        """Subscribe the session that stands, as long as it takes; what comes meanwhile waits."""
+        if self.is_over:
+            return
+        if self._joining is not None:
+            self._joining.cancel()
+        if self._held is None:
+            self._held = []
+        self._joining = asyncio.get_running_loop().create_task(self._join())
 
     def take(self, entry: Entry) -> None:
         """Have a publication read."""
-        if self.held is not None:
-            self.held.append(entry)
+        if self._held is not None:
+            self._held.append(entry)
             return
-        self.last = entry.id
-        if isinstance(entry.message, MessageError):
-            _log.warning("topic %r: a publication was left out: %s", self.name, entry.message.text)
-            return
+        self._last = entry.id
+        update = self._understand(entry.message)
+        if update is not None:
+            for reading in self.readings:
+                reading.put(update)
+
+    def end(self, ending: Refused | Failed) -> None:
+        """End all readings."""
+        self.is_over = True
+        self.asked.set()
         for reading in self.readings:
-            reading.put(entry.message)
+            reading.end(ending)
 
-    def hold(self) -> None:
-        """Let what comes wait until we have caught up."""
-        if self.held is None:
-            self.held = []
+    async def leave(self) -> None:
+        """Take the subscription back, where there is a connection. Never raises for what the service says."""
+        if self._joining is not None:
+            self._joining.cancel()
+            await asyncio.gather(self._joining, return_exceptions=True)
+        try:
+            if self._service.jid and self._service.line.is_online:
+                await self._service.ask("set", pubsub.unsubscribe(self.name, self._service.line.full_jid))
+        except (RequestRefused, ConnectionFailed) as error:  # it has ended, or will with the session
+            _log.debug("topic %r: the subscription was not taken back: %s", self.name, error)
 
-    def catch_up(self, entries: Sequence[Entry]) -> None:
-        """Have read what was missed, and then what came meanwhile.
+    async def _join(self) -> None:
+        attempt = 1
+        if self._farewells:
+            await asyncio.wait(set(self._farewells))
+        if not self._service.line.is_online:
+            self.asked.set()  # nobody is to wait for a connection
+            await self._service.line.wait_online()
+        while not await self._is_joined():
+            self.asked.set()
+            await asyncio.sleep(delay(attempt, self._rng, first=RETRY_FIRST, most=RETRY_MOST))
+            await self._service.line.wait_online()  # the session may go on; a new one begins this anew
+            attempt += 1
+        self.asked.set()
 
-        Args:
-            entries: what the topic holds, oldest first.
-        """
-        places = [place for place, entry in enumerate(entries) if entry.id == self.last]
-        missed = entries if self.is_new or not places else entries[places[0] + 1 :]
+    async def _is_joined(self) -> bool:
+        """Subscribe, and begin or catch up; True also if that is refused for good."""
+        is_known = self._has_begun or self._is_new
+        try:
+            if not await self._is_subscribed():
+                return False
+            if is_known:
+                self._catch_up(await self._kept())
+            else:
+                self._begin(await self._kept(most=1))
+        except ConnectionFailed as error:
+            _log.debug("topic %r: %s", self.name, error)
+            return False
+        except RequestRefused as error:
+            if is_known and error.condition not in _FOR_GOOD:
+                return False
+            self.end(Refused(pubsub.why(self.name, error)))
+        return True
+
+    async def _is_subscribed(self) -> bool:
+        """Subscribe the session that stands; False if there is no such topic."""
+        jid = self._service.line.full_jid
+        try:
+            if self._jid and self._jid != jid:
+                # Some services keep the subscription of a session that has ended.
+                await self._service.ask("set", pubsub.unsubscribe(self.name, self._jid))
+        except RequestRefused as error:
+            _log.debug("topic %r: %s is not subscribed any longer: %s", self.name, self._jid, error)
+        try:
+            await self._service.ask("set", pubsub.subscribe(self.name, jid))
+        except RequestRefused as error:
+            if error.condition != "item-not-found":
+                raise
+            self._is_new = True
+            return False
+        self._jid = jid
+        return True
+
+    async def _kept(self, most: int | None = None) -> list[Entry]:
+        """What the service still holds of the topic, oldest first."""
+        try:
+            return pubsub.retrieved(await self._service.ask("get", pubsub.retrieve(self.name, most)))
+        except RequestRefused as error:
+            _log.debug("topic %r: it cannot be read back: %s", self.name, error)
+            return []
+
+    def _begin(self, newest: Sequence[Entry]) -> None:
+        """Read what comes from now on; `newest` is the last publication before, if there is one."""
+        self._last = newest[-1].id if newest else None
+        self._go_on(())
+
+    def _catch_up(self, entries: Sequence[Entry]) -> None:
+        """Have read what was missed of what the topic holds, oldest first, and then what came meanwhile."""
+        places = [place for place, entry in enumerate(entries) if entry.id == self._last]
+        self._go_on(entries if self._is_new or not places else entries[places[0] + 1 :])
+
+    def _go_on(self, missed: Sequence[Entry]) -> None:
         seen = {entry.id for entry in missed}
-        since = [entry for entry in self.held or () if entry.id not in seen]
-        self.held, self.is_new = None, False
+        since = [entry for entry in self._held or () if entry.id not in seen]
+        self._held, self._is_new, self._has_begun = None, False, True
         for entry in (*missed, *since):
             self.take(entry)
-
-    def end(self, error: TopicError | None = None) -> None:
-        """End all subscriptions."""
-        for reading in self.readings:
-            reading.end(error)

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from behaviours.answering import serve_proposal, serve_query_if, serve_query_ref, serve_request_when
-from behaviours.auctioning import serve_auction
-from behaviours.brokering import serve_proxy
+from behaviours.bidding import serve_auction
 from behaviours.handlers import Handlers
+from behaviours.mediating import serve_proxy
 from behaviours.participating import Job, serve_call, serve_request
 from behaviours.publishing import serve_subscription
 from behaviours.understanding import unnest

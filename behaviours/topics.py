@@ -1,258 +1,273 @@
 """Topics with many readers: a publish-subscribe fan-out by the XMPP server's own PubSub (XEP-0060).
 
 One publication costs the publisher one request, however many read it. Who publishes first to a topic makes
-it, and is then the only one who may; everybody may read. What is published is an ACL `inform`; a reader gets
-its content, in the order of publishing.
+it, and decides whether others may publish to it as well; everybody may read. What is published is an ACL
+`inform`; a reader gets its content as a term, in the order of publishing.
 
 There is no receipt as for a message between two agents. A reader gets what is published while it is
 connected. When it comes back, it catches up on what the topic still holds (`KEPT`), and never learns of more
-that it has missed. A reader may come before the topic: then it waits, and gets it from its beginning.
+that it has missed. A reader may come before the topic: then it waits, and gets it from its beginning. What it
+does not understand is a fact, and left out.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Literal, Protocol
+from functools import partial
 
 from behaviours import pubsub
 from behaviours.connection import ConnectionFailed, RequestRefused
-from behaviours.pubsub import Entry
-from behaviours.readings import Followed, Reading, TopicError
+from behaviours.delivery import PATIENCE, Delivered, DeliveryResult, Undelivered, failure_of
+from behaviours.events import (
+    HandlerFailed,
+    Hook,
+    MessageNotUnderstood,
+    MessageReceived,
+    MessageSent,
+    MessageUndelivered,
+    ignore,
+)
+from behaviours.handlers import Reader
+from behaviours.mailroom import Trace
+from behaviours.outcomes import Failed, Refused
+from behaviours.participating import handler_failed
+from behaviours.pubsub import Line, Service
+from behaviours.readings import Followed, Reading, Update
+from behaviours.understanding import ontology_for
 from behaviours.wire import Element, legible
 from ontology.acl import AclMessage, Performative
-from ontology.codecs import to_json
-from ontology.content import LANGUAGE
-from resilience.backoff import delay
-
-_log = logging.getLogger(__name__)
+from ontology.aid import AgentIdentifier
+from ontology.content import LANGUAGE, Ontology, Reason, Term
+from ontology.errors import Cause, ContentError, MessageError
 
 KEPT = 20
 """Publications that a topic of ours holds for readers that come back."""
 
-ANSWER_WITHIN = 15.0
-"""Seconds in which the service must answer."""
-
-RETRY_FIRST, RETRY_MOST = 0.5, 5.0
-"""Pauses in seconds while a topic that is read is not there."""
-
-SERVICES = 20
-"""Services of a server that are asked what they are."""
-
 FAREWELL_WITHIN = 2.0
 """Seconds for all subscriptions to be taken back when the agent stops; the session's end does it as well."""
 
-_MAY_NOT = (
+_ANOTHERS = "only the agent that has made it may publish to it; to one that is made with shared=True all may"
+
+_MAY_NOT_MAKE = (
     "the XMPP server does not let this account make topics; of Prosody's pubsub component it is "
     "add_permissions (from 13 on) or admins that allow it"
 )
-
-_FOR_GOOD = frozenset(
-    {"bad-request", "feature-not-implemented", "forbidden", "not-allowed", "not-authorized"}
-)
-"""Refusals that waiting does not change."""
-
-
-class Line(Protocol):
-    """What topics need of a connection; see `behaviours.connection.XmppConnection`."""
-
-    @property
-    def is_online(self) -> bool:
-        """Whether a session stands."""
-
-    @property
-    def full_jid(self) -> str:
-        """The session's full JID."""
-
-    async def ask(self, kind: Literal["get", "set"], to: str, payload: str, timeout: float) -> Element:
-        """Send a request and return the answer."""
-
-    def watch(self, on_message: Callable[[Element], bool], on_online: Callable[[], None]) -> None:
-        """Offer message stanzas, and tell of sessions."""
 
 
 class Topics:
     """An agent's topics: those that it publishes to, and those that it reads.
 
     Args:
+        me: the agent.
         connection: the agent's; topics are subscribed to with its full JID, and anew with each session.
+        ontologies: what the agent understands.
+        hook: sink of facts.
+        trace: shown every publication that goes out, and each of others that was read.
         rng: source of jitter.
     """
 
-    def __init__(self, connection: Line, *, rng: Callable[[], float] = random.random) -> None:
-        self._connection = connection
-        self._rng = rng
-        self._service: str | None = None
+    def __init__(
+        self,
+        me: AgentIdentifier,
+        connection: Line,
+        ontologies: Sequence[Ontology],
+        *,
+        hook: Hook = ignore,
+        trace: Trace = lambda _message, _peer: None,
+        rng: Callable[[], float] = random.random,
+    ) -> None:
+        self._me, self._connection, self._ontologies = me, connection, ontologies
+        self._hook, self._trace, self._rng = hook, trace, rng
+        self._service = Service(connection, me.domain)
         self._followed: dict[str, Followed] = {}
+        self._serving: list[asyncio.Task[None]] = []
+        self._farewells: set[asyncio.Task[None]] = set()
+        self._closed = asyncio.Event()
         connection.watch(self._take, self._return)
 
-    async def publish(self, topic: str, content: str, *, ontology: str | None = None) -> None:
+    @property
+    def _peer(self) -> AgentIdentifier:
+        return AgentIdentifier(name=self._service.jid or self._service.usual)
+
+    # -- publishing --------------------------------------------------------------------------
+
+    async def publish(
+        self, topic: str, content: str, ontology: str | None = None, *, shared: bool = False
+    ) -> DeliveryResult:
         """Publish a content; who reads the topic gets it as an inform. The first one makes the topic.
 
-        Publications arrive in the order in which this has returned.
+        Without a connection it waits for one, for at most `PATIENCE` seconds. Publications arrive in the
+        order in which this has returned.
+
+        Args:
+            topic: its name.
+            content: a term, as its ontology renders it.
+            ontology: the label of that.
+            shared: whether all may publish to the topic, where this makes it.
 
         Raises:
-            TopicError: it was refused; or, where the connection broke, nobody knows whether it was published.
+            ValueError: XML cannot carry the name or the content, or it is too large. Nothing was published.
         """
         message = AclMessage(
-            performative=Performative.INFORM, content=content, ontology=ontology, language=LANGUAGE
+            performative=Performative.INFORM,
+            content=content,
+            ontology=ontology,
+            language=LANGUAGE,
+            user_parameters={pubsub.TOPIC: topic},
         )
-        acl = to_json(message)
-        if legible(acl) != acl or legible(topic) != topic:
-            raise TopicError(topic, "it holds a character that XML cannot carry; escape it in the content")
-        request = pubsub.publish(topic, uuid.uuid4().hex, acl)
+        request = pubsub.publish(_named(topic), uuid.uuid4().hex, message)
+        said = message.model_copy(update={"sender": self._me})
+        doubt = "it was not published"
         try:
+            await self._reach()
+            said = said.model_copy(update={"receiver": (self._peer,)})
+            self._trace(said, self._peer)
+            doubt = "nobody knows whether it was published"
+            obstacle = await self._put(topic, request, shared)
+        except ConnectionFailed as error:
+            obstacle = pubsub.reason(topic, Cause.UNREACHABLE, f"{doubt}: {error}")
+        about = {"agent": self._me.name, "performative": said.performative.value, "peer": self._peer.name}
+        if obstacle is None:
+            self._hook(MessageSent(**about, protocol=""))
+            return Delivered()
+        self._hook(MessageUndelivered(**about, cause=obstacle.cause, text=obstacle.text))
+        return Undelivered(obstacle, failure_of(said, self._me, obstacle))
+
+    async def _reach(self) -> None:
+        """Wait for a connection, unless the agent is stopped meanwhile, and find the service."""
+        if not self._connection.is_online:
+            waits = [self._connection.wait_online(), self._closed.wait()]
+            tasks = [asyncio.ensure_future(each) for each in waits]
             try:
-                await self._ask("set", request)
-            except RequestRefused as error:
-                if error.condition != "item-not-found":
-                    raise
-                obstacle = await self._create(topic)
-                try:
-                    await self._ask("set", request)
-                except RequestRefused as again:
-                    raise (obstacle or again) if again.condition == "item-not-found" else again from None
-        except RequestRefused as error:
-            raise TopicError(topic, _why(error)) from error
-        except ConnectionFailed as error:
-            raise TopicError(topic, f"nobody knows whether it was published: {error}") from error
+                await asyncio.wait(tasks, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for each in tasks:
+                    each.cancel()
+        if not self._connection.is_online:
+            raise ConnectionFailed("there is no connection to the server")
+        await self._service.find()
 
-    async def subscribe(self, topic: str) -> Reading:
-        """Read a topic from now on, or from its beginning where it is not there yet.
+    async def _put(self, topic: str, request: str, shared: bool) -> Reason | None:
+        """Publish, and make the topic for it where there is none; return what stands against it."""
+        refusal = await self._say(request)
+        if refusal is not None and refusal.condition == "item-not-found":
+            obstacle = await self._say(pubsub.create(topic, KEPT, is_shared=shared))
+            if obstacle is not None and obstacle.condition != "conflict":
+                return pubsub.why(topic, obstacle, _MAY_NOT_MAKE)
+            refusal = await self._say(request)  # somebody else may have been quicker to make it
+            if refusal is not None and refusal.condition == "item-not-found":
+                refusal = obstacle or refusal  # or we have too many
+        return None if refusal is None else pubsub.why(topic, refusal, _ANOTHERS)
 
-        Raises:
-            TopicError: the service refused, or there is no connection.
-        """
-        reading = Reading(topic)
-        followed = self._followed.get(topic)
-        if followed is not None:
-            followed.readings.append(reading)
-            return reading
-        followed = self._followed[topic] = Followed(topic, [reading])
-        is_kept = False
+    async def _say(self, request: str) -> RequestRefused | None:
         try:
-            if await self._subscribe(followed):
-                followed.begin(await self._held(topic, most=1))
-            else:
-                self._join(followed)
-            is_kept = True
-        except (RequestRefused, ConnectionFailed) as error:
-            raise TopicError(topic, _why(error)) from error
-        finally:
-            if not is_kept:
-                self._drop(followed)
-        return reading
-
-    async def unsubscribe(self, topic: str) -> None:
-        """Read a topic no longer: its iterators end once they have given what waits. Safe to call again.
-
-        Raises:
-            TopicError: the service refused; the iterators have ended nevertheless.
-        """
-        followed = self._followed.get(topic)
-        if followed is None:
-            return
-        self._drop(followed)
-        try:
-            if followed.jid and self._connection.is_online:
-                await self._ask("set", pubsub.unsubscribe(topic, followed.jid))
+            await self._service.ask("set", request)
         except RequestRefused as error:
-            if error.condition not in {"unexpected-request", "item-not-found"}:  # it has ended by itself
-                raise TopicError(topic, _why(error)) from error
-        except ConnectionFailed as error:
-            _log.debug(
-                "topic %r: the subscription of %s ends with its session: %s", topic, followed.jid, error
-            )
-
-    async def close(self) -> None:
-        """End everything; safe to call again. To be called before the connection is closed."""
-        tasks = [each.joining for each in self._followed.values() if each.joining is not None]
-        with suppress(TimeoutError):
-            async with asyncio.timeout(FAREWELL_WITHIN):
-                await asyncio.gather(*map(self.unsubscribe, list(self._followed)), return_exceptions=True)
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _drop(self, followed: Followed) -> None:
-        if self._followed.get(followed.name) is followed:
-            del self._followed[followed.name]
-        if followed.joining is not None:
-            followed.joining.cancel()
-        followed.end()
-
-    async def _create(self, topic: str) -> RequestRefused | None:
-        """Make a topic; return what stands against it where that may be the topic itself."""
-        try:
-            await self._ask("set", pubsub.create(topic, KEPT))
-        except RequestRefused as error:
-            if error.condition in {"forbidden", "not-allowed"}:
-                raise TopicError(topic, _MAY_NOT) from error
-            if error.condition != "conflict":  # somebody was quicker, or we have too many
-                raise
             return error
         return None
 
-    async def _subscribe(self, followed: Followed) -> bool:
-        """Subscribe the session that stands; False if there is no such topic."""
-        jid = self._connection.full_jid
-        try:
-            if followed.jid and followed.jid != jid:
-                # Some services keep the subscription of a session that has ended.
-                await self._ask("set", pubsub.unsubscribe(followed.name, followed.jid))
-        except RequestRefused as error:
-            _log.debug("topic %r: %s is not subscribed any longer: %s", followed.name, followed.jid, error)
-        try:
-            await self._ask("set", pubsub.subscribe(followed.name, jid))
-        except RequestRefused as error:
-            if error.condition != "item-not-found":
-                raise
-            followed.is_new = True
-            return False
-        followed.jid = jid
-        return True
+    # -- reading -----------------------------------------------------------------------------
 
-    async def _held(self, topic: str, most: int | None = None) -> list[Entry]:
-        """What the service still holds of a topic, oldest first."""
-        try:
-            return pubsub.retrieved(await self._ask("get", pubsub.retrieve(topic, most)))
-        except RequestRefused as error:
-            _log.debug("topic %r: it cannot be read back: %s", topic, error)
-            return []
+    def read(self, topic: str) -> Reading:
+        """Read a topic from now on, or from its beginning where it is not there yet; see `Reading`.
+
+        Raises:
+            ValueError: XML cannot carry the name.
+        """
+        followed = self._followed.get(_named(topic))
+        if followed is None or followed.is_over:
+            understand = partial(self._understand, topic)
+            followed = Followed(topic, self._service, understand, self._farewells, self._rng)
+            if not self._closed.is_set():
+                self._followed[topic] = followed
+                followed.join()
+        reading = Reading(topic, followed.asked, self._leave)
+        followed.readings.append(reading)
+        if self._closed.is_set():
+            followed.end(self._stopped(topic))
+        return reading
+
+    async def serve(self, readers: Mapping[tuple[str, type[Term]], Reader]) -> None:
+        """Have handlers take what is published, until `close`; return once the service has been asked.
+
+        Args:
+            readers: the handlers by topic and term. Those of one topic take turns.
+        """
+        readings = [self.read(topic) for topic in dict.fromkeys(topic for topic, _term in readers)]
+        for reading in readings:
+            ours = {term: reader for (topic, term), reader in readers.items() if topic == reading.topic}
+            self._serving.append(asyncio.get_running_loop().create_task(self._serve(reading, ours)))
+        await asyncio.gather(*(reading.begun() for reading in readings))
+
+    def close(self) -> None:
+        """End all readings and handlers; who waits to publish is told. Safe to call again."""
+        self._closed.set()
+        for topic, followed in self._followed.items():
+            followed.end(self._stopped(topic))
+        for task in self._serving:
+            task.cancel()
+
+    async def closed(self) -> None:
+        """Return once all work has ended that `close` has ended. To be called while there is a connection."""
+        followed, self._followed = self._followed, {}
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_WITHIN):
+                await asyncio.gather(*(each.leave() for each in followed.values()), *self._farewells)
+        await asyncio.gather(*self._serving, return_exceptions=True)
+
+    def _stopped(self, topic: str) -> Failed:
+        return Failed(pubsub.reason(topic, Cause.UNREACHABLE, f"{self._me.local_name} was stopped"))
+
+    async def _serve(self, reading: Reading, readers: Mapping[type[Term], Reader]) -> None:
+        while True:
+            match await reading.receive():
+                case None:
+                    return
+                case Update() as update:
+                    await self._handle(reading.topic, update, readers)
+                case ending:
+                    text = f"its handler reads no more: {ending.reason.text}"
+                    self._hook(HandlerFailed(agent=self._me.name, peer=self._peer.name, text=text))
+                    if isinstance(ending, Refused):
+                        return
+                    reading.close()  # it was too slow; from now on it may manage
+                    reading = self.read(reading.topic)
+
+    async def _handle(self, topic: str, update: Update, readers: Mapping[type[Term], Reader]) -> None:
+        peer = (update.publisher or self._peer).name
+        found = [reader for term, reader in readers.items() if isinstance(update.term, term)]
+        for reader in found:
+            # Gathered, what the handler waits for may be cancelled, and the reading goes on.
+            (error,) = await asyncio.gather(reader(update.term, update.publisher), return_exceptions=True)
+            if error is not None:
+                self._hook(handler_failed(self._me, peer, error))
+        if not found:
+            known = ", ".join(sorted(term.tag for term in readers))
+            text = f"{update.term.tag} is not read here; {known} is"
+            self._misunderstand(topic, peer, Cause.UNSUPPORTED_FUNCTION, text)
+
+    def _leave(self, reading: Reading) -> None:
+        followed = self._followed.get(reading.topic)
+        if followed is None or reading not in followed.readings or self._closed.is_set():
+            return
+        followed.readings.remove(reading)
+        if not followed.readings:
+            del self._followed[reading.topic]
+            farewell = asyncio.get_running_loop().create_task(followed.leave())
+            self._farewells.add(farewell)
+            farewell.add_done_callback(self._farewells.discard)
 
     def _return(self) -> None:
         for followed in self._followed.values():
-            self._join(followed)
-
-    def _join(self, followed: Followed) -> None:
-        if followed.joining is not None:
-            followed.joining.cancel()
-        followed.hold()
-        followed.joining = asyncio.get_running_loop().create_task(self._rejoin(followed))
-
-    async def _rejoin(self, followed: Followed) -> None:
-        """Subscribe again, as long as it takes, and catch up."""
-        attempt = 1
-        while self._connection.is_online:  # else the next session begins anew
-            try:
-                if await self._subscribe(followed):
-                    followed.catch_up(await self._held(followed.name))
-                    return
-            except ConnectionFailed as error:
-                _log.debug("topic %r: %s", followed.name, error)
-            except RequestRefused as error:
-                if error.condition in _FOR_GOOD:
-                    self._followed.pop(followed.name, None)
-                    followed.end(TopicError(followed.name, _why(error)))
-                    return
-            await asyncio.sleep(delay(attempt, self._rng, first=RETRY_FIRST, most=RETRY_MOST))
-            attempt += 1
+            followed.join()
 
     def _take(self, stanza: Element) -> bool:
         """Take a notification of the service; everything else is for others."""
-        if self._service is None or stanza.get("from") != self._service:
+        if not self._service.jid or stanza.get("from") != self._service.jid:
             return False
         notice = pubsub.told(stanza)
         if notice is None:
@@ -260,41 +275,39 @@ class Topics:
         followed = self._followed.get(notice.topic)
         if followed is not None:
             if notice.is_deleted:
-                followed.is_new = True
-                self._join(followed)
+                followed.join()
             for entry in notice.entries:
                 followed.take(entry)
         return True
 
-    async def _ask(self, kind: Literal["get", "set"], payload: str) -> Element:
-        service = self._service or await self._find()
-        return await self._connection.ask(kind, service, payload, ANSWER_WITHIN)
-
-    async def _find(self) -> str:
-        """Find the service: what the server lists, or else the usual name."""
-        domain = self._connection.full_jid.partition("/")[0].rpartition("@")[2]
-        found = f"pubsub.{domain}"
+    def _understand(self, topic: str, message: AclMessage | MessageError) -> Update | None:
+        """Read a publication under the ontology that it names; None, and a fact, where it does not fit."""
+        if isinstance(message, MessageError):
+            self._misunderstand(topic, self._peer.name, message.cause, message.text)
+            return None
+        peer, act = message.sender or self._peer, message.performative
+        told = {"performative": act.value, "protocol": message.protocol or "", "peer": peer.name}
+        self._hook(MessageReceived(agent=self._me.name, **told))
+        if not peer.is_same_agent(self._me):  # else it was shown when we said it
+            self._trace(message, peer)
         try:
-            listed = pubsub.services(await self._connection.ask("get", domain, pubsub.FIND, ANSWER_WITHIN))
-        except RequestRefused:
-            listed = []
-        for jid in listed[:SERVICES]:
-            try:
-                if pubsub.is_pubsub(await self._connection.ask("get", jid, pubsub.DESCRIBE, ANSWER_WITHIN)):
-                    found = jid
-                    break
-            except RequestRefused:
-                continue
-        self._service = found
-        return found
+            if act is not Performative.INFORM:
+                raise ContentError(Cause.UNEXPECTED_ACT, f"a publication is an inform, not {act.value}")  # noqa: TRY301
+            term = ontology_for(message, self._ontologies).parse(message.content)
+        except ContentError as error:
+            self._misunderstand(topic, peer.name, error.cause, error.text)
+        except Exception as error:  # noqa: BLE001 - a validator is the user's code; the session outlives it
+            self._hook(handler_failed(self._me, peer.name, error))
+        else:
+            return Update(term=term, publisher=message.sender)
+        return None
+
+    def _misunderstand(self, topic: str, peer: str, cause: Cause, text: str) -> None:
+        text = f"topic {topic[:80]!r}: {text}"
+        self._hook(MessageNotUnderstood(agent=self._me.name, peer=peer, cause=cause, text=text))
 
 
-def _why(error: RequestRefused | ConnectionFailed) -> str:
-    match error:
-        case RequestRefused(condition="forbidden"):
-            return "only the agent that has made it may publish to it"
-        case RequestRefused(condition="service-unavailable" | "remote-server-not-found"):
-            return "the XMPP server has no PubSub service; embedded and Prosody servers can have one"
-        case RequestRefused():
-            return f"the XMPP server refuses: {error}"
-    return str(error)
+def _named(topic: str) -> str:
+    if not topic or legible(topic) != topic:
+        raise ValueError(f"a topic has a name, of characters that XML can carry; not {topic!r}")
+    return topic

@@ -3,14 +3,15 @@
 The form is the one that SPADE 4 writes, so that plain SPADE agents and ours understand each other: the
 content is the body, the parameters are fields of a data form (XEP-0004) titled ``spade:x:metadata``.
 
-Read, and never written, are two forms more. A client without forms may put the whole message into the body,
-in any form that `ontology.codecs` knows. So does JADE's XMPP transport, which puts an envelope beside it, an
-element of ``jabber:x:fipa``; the envelope is not read, because the server has said whence and whither. Both
-are answered in SPADE's form: the answer's body is the content, and its parameters stand in the data form.
+A client without data forms may put the whole message into the body, in any form that `ontology.codecs` knows,
+and is answered in the same (`behaviours.wording`). So does JADE's XMPP transport, which puts an envelope
+beside it, an element of ``jabber:x:fipa``; the envelope is not read, because the server has said whence and
+whither, and not written either: JADE is answered in SPADE's form.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,10 +19,22 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 from xml.sax.saxutils import quoteattr
 
-from ontology.acl import AclMessage
+from ontology.acl import AclMessage, Performative
 from ontology.acl_xml import ILLEGAL, cannot_carry, escaped
 from ontology.aid import AgentIdentifier
-from ontology.codecs import TEXT_PARAMETERS, build, read, read_agent, read_time, write_time
+from ontology.codecs import (
+    FORMATS,
+    TEXT_PARAMETERS,
+    build,
+    detect,
+    read,
+    read_agent,
+    read_time,
+    texts_of,
+    to_json,
+    write_time,
+)
+from ontology.content import read_json
 from ontology.errors import Cause, MessageError
 
 FORM_TITLE = "spade:x:metadata"
@@ -29,6 +42,8 @@ CLIENT = "{jabber:client}"
 DATA = "{jabber:x:data}"
 ENVELOPE = "{jabber:x:fipa}x"
 """JADE's envelope: it says that the body is a whole ACL message."""
+SPADE = "spade"
+"""SPADE's form, beside those that `ontology.codecs` names."""
 STANZAS = "{urn:ietf:params:xml:ns:xmpp-stanzas}"
 MESSAGE = CLIENT + "message"
 
@@ -62,6 +77,8 @@ class Received:
     stanza_id: str
     is_stored: bool
     """Whether the server kept it for a while before it was delivered (XEP-0203)."""
+    form: str = SPADE
+    """The form in which its sender is to be answered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +100,14 @@ class Unreadable:
     body: str
     error: MessageError
     conversation_id: str | None = None
-    """As far as it could be read: by this and the next the sender knows what the answer is about."""
+    """As far as it could be read: by this and the next two the sender knows what the answer is about."""
     reply_with: str | None = None
+    protocol: str | None = None
+    """Only beside a conversation-id."""
+    is_not_understood: bool = False
+    """Whether it is meant as a not-understood, which is never answered."""
+    form: str = SPADE
+    """The form in which its sender is to be answered."""
 
 
 Incoming = Received | Bounced | Unreadable
@@ -94,45 +117,30 @@ STANZA_LIMIT = 1_000_000
 """Bytes of the largest stanza that is sent. A server takes no larger ones (ours 1 MiB), and would say so
 to us alone: whoever waits for the answer would never learn."""
 
+AGENTS = 1000
+"""Agents in a reply-to that are read: a megabyte of them would hold up the agent for a second."""
+
 ABOUT = "X-about"
 """The user-defined parameter in which a notice names the conversation that it belongs to."""
 
 NO_STORE = '<no-store xmlns="urn:xmpp:hints"/>'
 
 
-def render(message: AclMessage, to: str, stanza_id: str) -> str:
+def render(message: AclMessage, to: str, stanza_id: str, form: str = SPADE) -> str:
     """Write a message as one stanza. There is no `from`: the server stamps it.
 
     Args:
         message: what to say.
         to: the JID of the one receiver that this copy is for.
         stanza_id: the id that a bounce will carry.
+        form: SPADE's, or one of `ontology.codecs.FORMATS`, with the whole message in the body.
 
     Raises:
         ValueError: a text holds a character that XML cannot carry, or it is larger than `STANZA_LIMIT`.
     """
-    fields = [("performative", message.performative.value)]
-    for name, attribute in TEXT_PARAMETERS.items():
-        value = getattr(message, attribute)
-        if value is not None:
-            fields.append((name, value))
-    if message.reply_by is not None:
-        fields.append(("reply-by", write_time(message.reply_by)))
-    if message.reply_to:
-        fields.append(("reply-to", " ".join(agent.jid for agent in message.reply_to)))
-    fields.extend(message.user_parameters.items())
-    if message.conversation_id is not None:
-        # SPADE 4.1.4: the thread travels as a field of the form, and templates match on it.
-        fields.append(("_thread_node", message.conversation_id))
-    form = "".join(
-        f'<field var={quoteattr(name)} type="text-single"><value>{escaped(value)}</value></field>'
-        for name, value in fields
-    )
-    # SPADE 4.1.4: a message without body never reaches a plain agent, so no content is one blank.
     text = (
         f'<message type="chat" to={quoteattr(to)} id={quoteattr(stanza_id)}>'
-        f"<body>{escaped(message.content or ' ')}</body>"
-        f'<x xmlns="jabber:x:data" type="form"><title>{FORM_TITLE}</title>{form}</x>'
+        f"{_in_form(message) if form == SPADE else _in_body(message, form)}"
         # What is told beside a conversation is of no use to one that comes back later (XEP-0334).
         f"{NO_STORE if ABOUT in message.user_parameters else ''}</message>"
     )
@@ -146,6 +154,49 @@ def render(message: AclMessage, to: str, stanza_id: str) -> str:
             "send a reference to larger data (uri and sha256)"
         )
     return text
+
+
+def _in_form(message: AclMessage) -> str:
+    """The content as the body, and the parameters in a data form."""
+    fields = [("performative", message.performative.value), *texts_of(message)]
+    if message.reply_by is not None:
+        fields.append(("reply-by", write_time(message.reply_by)))
+    if message.reply_to:
+        fields.append(("reply-to", " ".join(agent.jid for agent in message.reply_to)))
+    fields.extend(message.user_parameters.items())
+    if message.conversation_id is not None:
+        # SPADE 4.1.4: the thread travels as a field of the form, and templates match on it.
+        fields.append(("_thread_node", message.conversation_id))
+    form = "".join(
+        f'<field var={quoteattr(name)} type="text-single"><value>{escaped(value)}</value></field>'
+        for name, value in fields
+    )
+    # SPADE 4.1.4: a message without body never reaches a plain agent, so no content is one blank.
+    return (
+        f"<body>{escaped(message.content or ' ')}</body>"
+        f'<x xmlns="jabber:x:data" type="form"><title>{FORM_TITLE}</title>{form}</x>'
+    )
+
+
+def _in_body(message: AclMessage, form: str) -> str:
+    """The whole message as the body; who speaks to whom, the stanza says."""
+    message = message.model_copy(update={"sender": None, "receiver": ()})
+    text = _as_people_write(message) if form == "json" else FORMATS[form].write(message)
+    return f"<body>{escaped(text)}</body>"
+
+
+def _as_people_write(message: AclMessage) -> str:
+    """JSON with the content as an object, right behind the act: that is what somebody looks for."""
+    as_text = to_json(message)
+    try:
+        content = read_json(message.content or "")
+        record = json.loads(as_text) | {"content": content}
+        first = {name: record[name] for name in ("performative", "content")}
+        text = json.dumps(first | record, ensure_ascii=False, allow_nan=False)
+    except (ValueError, RecursionError):  # it is no JSON, or cannot be written again, such as 1e999
+        return as_text
+    # Only an object is told from a text when it is read; and an escape may have become a character.
+    return text if isinstance(content, dict) and not ILLEGAL.search(text) else as_text
 
 
 def legible(text: str) -> str:
@@ -172,23 +223,31 @@ def parse(stanza: Element, now: datetime | None = None) -> Incoming | None:
     form = _form(stanza)
     if form is None and body is None:
         return None
+    has_envelope = stanza.find(ENVELOPE) is not None
+    is_in_body = form is None and not has_envelope
     try:
         if form is not None:
             message = _from_form(form, text, sender, stanza, now)
         else:
-            message = _from_body(text, sender, now, is_acl=stanza.find(ENVELOPE) is not None)
+            message = _from_body(text, sender, now, is_acl=has_envelope)
     except MessageError as error:
-        about = form or {}
+        about = form if form is not None else _named(text)
+        conversation_id = _short(about.get("conversation-id") or about.get("_thread_node"))
         return Unreadable(
             sender=sender,
             stanza_id=stanza_id,
             body=text,
             error=error,
-            conversation_id=_short(about.get("conversation-id") or about.get("_thread_node")),
+            conversation_id=conversation_id,
             reply_with=_short(about.get("reply-with")),
+            protocol=_short(about.get("protocol")) if conversation_id else None,
+            is_not_understood=about.get("performative", "").lower() == Performative.NOT_UNDERSTOOD
+            or (form is None and _SAYS_NOT_UNDERSTOOD.match(text) is not None),
+            form="json" if is_in_body and _is_json(text) else SPADE,
         )
     is_stored = stanza.find("{urn:xmpp:delay}delay") is not None
-    return Received(message=message, stanza_id=stanza_id, is_stored=is_stored)
+    answer_in = detect(text) if is_in_body else SPADE
+    return Received(message=message, stanza_id=stanza_id, is_stored=is_stored, form=answer_in)
 
 
 def as_spade_stanza(stanza: Element, client: Any) -> Any:
@@ -196,8 +255,25 @@ def as_spade_stanza(stanza: Element, client: Any) -> Any:
     return client.Message(xml=stanza)
 
 
+_SAYS_NOT_UNDERSTOOD = re.compile(
+    r"""\s*(\(\s*|<[^>]*\bact\s*=\s*["']|\{[^{}]*"performative"\s*:\s*")not-understood(?![\w-])""",
+    re.IGNORECASE,
+)
+"""How a not-understood begins in each written form, whatever is wrong with the rest."""
+
+
+def _named(body: str) -> dict[str, str]:
+    """The parameters in a body that is no ACL message, but JSON."""
+    try:
+        found = read_json(body) if body.lstrip().startswith("{") else None
+    except ValueError:
+        found = None
+    named = found if isinstance(found, dict) else {}
+    return {name: value for name, value in named.items() if isinstance(value, str)}
+
+
 def _short(text: str | None) -> str | None:
-    return text if text and len(text) <= 1024 else None
+    return text if text and len(text) <= 1024 and not ILLEGAL.search(text) else None
 
 
 def _form(stanza: Element) -> dict[str, str] | None:
@@ -214,9 +290,7 @@ def _form(stanza: Element) -> dict[str, str] | None:
 
 
 def _from_body(text: str, sender: AgentIdentifier, now: datetime, *, is_acl: bool) -> AclMessage:
-    begun = text.lstrip()
-    is_json = begun.startswith("{") and '"performative"' in begun
-    if not (is_acl or is_json or begun.startswith(("(", "<fipa-message", "<?xml"))):
+    if not (is_acl or _is_json(text) or text.lstrip().startswith(("(", "<fipa-message", "<?xml"))):
         raise MessageError(
             Cause.MISSING_PARAMETER,
             'this agent speaks FIPA ACL; write e.g. {"performative": "request", "content": {...}}',
@@ -235,6 +309,11 @@ def _from_body(text: str, sender: AgentIdentifier, now: datetime, *, is_acl: boo
     return message.model_copy(update={"sender": sender})
 
 
+def _is_json(text: str) -> bool:
+    """Whether a body is meant as an ACL message in JSON; a plain agent without metadata may write other."""
+    return text.lstrip().startswith("{") and '"performative"' in text
+
+
 def _from_form(
     form: dict[str, str], text: str, sender: AgentIdentifier, stanza: Element, now: datetime
 ) -> AclMessage:
@@ -250,7 +329,11 @@ def _from_form(
     if form.get("reply-by"):
         fields["reply_by"] = read_time(form["reply-by"], now)
     if form.get("reply-to"):
-        fields["reply_to"] = tuple(read_agent("reply-to", jid) for jid in form["reply-to"].split())
+        jids = form["reply-to"].split()
+        if len(jids) > AGENTS:
+            told = f"reply-to names {len(jids):,} agents; {AGENTS:,} are read"
+            raise MessageError(Cause.UNRECOGNISED_PARAMETER_VALUE, told, "reply-to")
+        fields["reply_to"] = tuple(read_agent("reply-to", jid) for jid in jids)
     to = stanza.get("to")
     user = {}
     for name, value in form.items():

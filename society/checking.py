@@ -7,6 +7,9 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import NamedTuple
 
+from ontology.interaction import INTERACTION
+from ontology.management import MANAGEMENT
+from society.authorities import idle
 from society.config import SERVER, SocietyFile
 from society.errors import SocietyError
 from society.kinds import kind_of
@@ -28,6 +31,7 @@ def look(file: SocietyFile) -> Iterator[Point]:
     """Look at everything that a start needs; nothing stays open or running."""
     yield Point("file", True, f"{file.path}: {file.society.name}, {_count(len(file.agents), 'agent')}")
     yield from _kinds(file)
+    yield from _authority(file)
     yield _extra(file)
     yield _state(file)
     folder = file.society.data
@@ -83,6 +87,46 @@ def _kinds(file: SocietyFile) -> Iterator[Point]:
             yield Point(
                 f"agent {agent.name}", True, f"{agent.kind} ({kind.cls.__module__}:{kind.cls.__name__})"
             )
+
+
+def _authority(file: SocietyFile) -> Iterator[Point]:
+    """Whether every rule can match something, and the keys that others may have to know."""
+    table = file.authority
+    if table is None or table.rules is None:
+        domain = file.society.domain
+        if file.xmpp.registration or not file.is_embedded:
+            text = f"whoever has an account at {domain} may ask for anything, and enter the directory"
+            yield Point("authority", True, f"{text}; rules in [authority] say who may")
+    if table is None:
+        return
+    names = [agent.name for agent in file.agents]
+    found = list(idle(table, agents=names, tags=_tags(file)))
+    for place, text in found:
+        yield Point("authority", False, str(file.fault(("authority", *place), text)))
+    if not found:
+        rules = _count(len(table.rules), "rule") if table.rules is not None else "no rules: own domain only"
+        yield Point("authority", True, f"{rules}; {'everything' if table.signs else 'nothing'} is signed")
+    if not table.signs:
+        return
+    try:
+        keys = StateFolder(file.society.state).public_keys()
+    except SocietyError as error:
+        yield Point("keys", False, str(error))
+    else:
+        for name in (file.society.operator, *names):
+            yield Point(f"key of {name}", True, keys.get(name, "it is made on first start"))
+
+
+def _tags(file: SocietyFile) -> set[str] | None:
+    """The tags of all terms that the agents understand; None if a kind cannot be imported."""
+    tags: set[str] = set()
+    try:
+        for agent in file.agents:
+            ontologies = (*kind_of(file, agent).cls.ontologies, MANAGEMENT, INTERACTION)
+            tags.update(tag for each in ontologies for tag in each.by_tag)
+    except SocietyError:
+        return None
+    return tags
 
 
 def _extra(file: SocietyFile) -> Point:

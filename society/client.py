@@ -8,14 +8,14 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from agents.base import LocutionAgent, Ports, Server
+from agents.base import LocutionAgent, Server
 from behaviours.connection import ConnectionFailed
 from behaviours.outcomes import Outcome, Succeeded, sentence
 from ontology.management import DfAgentDescription, Found, Search, ServiceDescription
 from society.config import SocietyFile
 from society.errors import NotRunningError
 from society.events import Tell, told_if_slow
-from society.recording import recording_of
+from society.keys import operator_ports
 from society.state import StateFolder
 from society.wiring import mended, server_address
 
@@ -63,9 +63,10 @@ async def operator(file: SocietyFile) -> AsyncIterator[LocutionAgent]:
     Raises:
         NotRunningError: no society answers, or it does not know us.
     """
-    password = StateFolder(file.society.state).password(file.society.operator)
+    state = StateFolder(file.society.state)
+    password = state.password(file.society.operator)
     server = await reach(file)
-    agent = LocutionAgent(file.jid(file.society.operator), password, server, Ports(record=recording_of(file)))
+    agent = LocutionAgent(file.jid(file.society.operator), password, server, operator_ports(file, state))
     try:
         try:
             await agent.start()

@@ -18,14 +18,15 @@
     name = "learner-1"
     kind = "learner"         # a built-in kind, or package.module:Class
     options = { device = "cpu" }
+
+    [authority]              # who may say what to whom: see `society.authorities`
 """
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -41,9 +42,12 @@ from pydantic import (
     field_validator,
 )
 
+from behaviours.authority import Policy
+from society.authorities import AuthorityTable, RuleTable, faults, policy_of
 from society.errors import SocietyFileError
 from society.places import beside, host
 from society.state import PASSWORD_VARIABLE
+from society.suggestions import unknown_among
 from society.toml_lines import Place, line_of, lines_of
 from society.toml_text import TOO_DEEP, read
 
@@ -136,6 +140,7 @@ class SocietyFile(_Table):
     society: SocietyTable
     xmpp: XmppTable = XmppTable()
     dashboard: DashboardTable = DashboardTable()
+    authority: AuthorityTable | None = None
     agents: Annotated[tuple[AgentTable, ...], Field(alias="agent")] = ()
     _path: Path = PrivateAttr(default=DEFAULT_FILE)
     _lines: Mapping[Place, int] = PrivateAttr(default_factory=dict)
@@ -163,6 +168,13 @@ class SocietyFile(_Table):
                 return self.jid(agent.name)
         names = [agent.name for agent in self.agents]
         return self.jid("directory") if "directory" in names else None
+
+    @property
+    def policy(self) -> Policy:
+        """Who may say what to the agents of this file."""
+        accounts = {agent.name: self.jid(agent.name) for agent in self.agents}
+        operator = self.jid(self.society.operator)
+        return policy_of(self.authority, domain=self.society.domain, accounts=accounts, operator=operator)
 
     def jid(self, name: str) -> str:
         """The bare JID of an account of this society; a JID stays what it is."""
@@ -213,6 +225,7 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> SocietyFil
         raise file.fault(("agent",), "it has no agents; add at least one [[agent]] with name and kind")
     _check_names(file)
     _check_ports(file)
+    _check_authority(file)
     return file
 
 
@@ -286,36 +299,26 @@ def _where(place: Place, raw: Mapping[str, Any]) -> str:
         agent = raw["agent"][number]
         name = agent.get("name") if isinstance(agent, dict) else None
         head = f"agent {name!r}" if isinstance(name, str) else f"agent {int(number) + 1}"
+    elif place[:2] == ("authority", "rule") and len(place) > 2:
+        head, rest = f"rule {int(place[2]) + 1} of [authority]", list(place[3:])
     else:
         head = f"[{table}]"
     return " ".join([head, ".".join(map(str, rest))]).strip()
 
 
-_MODELS: Mapping[str, type[_Table]] = {
+_MODELS: Mapping[str, type[BaseModel]] = {
     "society": SocietyTable,
     "xmpp": XmppTable,
     "dashboard": DashboardTable,
+    "authority": AuthorityTable,
     "agent": AgentTable,
 }
 
 
 def _unknown(table: Place, key: str, where: str = "the file") -> str:
-    known: Iterable[str] = _MODELS[str(table[0])].model_fields if table else _MODELS
+    model = RuleTable if table[:2] == ("authority", "rule") else _MODELS.get(str(table[0])) if table else None
+    known = [field.alias or name for name, field in model.model_fields.items()] if model else _MODELS
     return unknown_among(where, "setting" if table else "table", key, known)
-
-
-def unknown_among(where: str, what: str, key: str, known: Iterable[str]) -> str:
-    """The sentence about a word that is none of the known ones."""
-    names = list(known)
-    near = difflib.get_close_matches(key, names, n=1)
-    if near:
-        return f"{where} has no {what} {key!r}; did you mean {near[0]!r}?"
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return f"{where} has no {what} {key!r}; it has {', '.join(names[:LISTED]) or 'none'}{more}"
-
-
-LISTED = 10
-"""Names in a sentence, at most."""
 
 
 class OptionError(Exception):
@@ -365,6 +368,14 @@ def _check_names(file: SocietyFile) -> None:
             text = f"the name is taken already, by {taken[agent.name]}; give every agent its own"
             raise file.agent_fault(agent, ("name",), text)
         taken[agent.name] = "another agent"
+
+
+def _check_authority(file: SocietyFile) -> None:
+    if file.authority is None:
+        return
+    found = [file.fault(("authority", *place), text) for place, text in faults(file.authority)]
+    if found:
+        raise min(found, key=lambda each: each.line or 0)
 
 
 def _check_ports(file: SocietyFile) -> None:

@@ -30,6 +30,7 @@ __all__ = ("Dashboard", "DashboardError")
 
 logger = logging.getLogger(__name__)
 Rows = Callable[[], Iterable[Mapping[str, str]]]
+Counts = Callable[[], Mapping[str, int]]
 
 _HERE = Path(__file__).parent
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what to call it; the caller binds
@@ -63,6 +64,7 @@ class Dashboard:
         port: TCP port; 0 takes any free one.
         conversations: gives rows of peer, protocol, role, state, since.
         facts: gives rows of time, fact, detail.
+        counts: gives how often each kind of fact has happened.
     """
 
     def __init__(
@@ -72,11 +74,13 @@ class Dashboard:
         port: int = 10001,
         conversations: Rows | None = None,
         facts: Rows | None = None,
+        counts: Counts = dict,
     ) -> None:
         if not host or not 0 <= port <= 65535:  # aiohttp would take an empty host for every address
             raise ValueError(f"a dashboard needs a host and a port from 0 to 65535, not {host!r} and {port}")
         self._agent, self._host, self._port = agent, host, port
         self._rows = {"conversations": conversations, "facts": facts}
+        self._counts = counts
         self._token = secrets.token_urlsafe(32)
         self._installed = False
         self._stopping: asyncio.Task[None] | None = None  # asyncio itself holds tasks only weakly
@@ -195,6 +199,7 @@ class Dashboard:
         tables = {name: list(rows()) for name, rows in self._rows.items() if rows is not None}
         behaviours = [self._summary(it) for it in self._agent.behaviours]
         traffic = _newest_first(self._agent.traces.all(limit=5))
+        tables["counts"] = [{"fact": kind, "count": f"{count:,}"} for kind, count in self._counts().items()]
         return {"contacts": self._contacts(), "behaviours": behaviours, "traffic": traffic, **tables}
 
     async def _messages(self, _: web.Request) -> dict[str, Any]:
@@ -219,6 +224,7 @@ class Dashboard:
             "connected": self._is_connected(),
             "behaviours": [self._summary(it) for it in self._agent.behaviours],
             "conversations": [{key: str(value) for key, value in row.items()} for row in rows()],
+            "counts": dict(self._counts()),
         }
 
     async def _stop(self, request: web.Request) -> dict[str, Any]:

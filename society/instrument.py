@@ -9,16 +9,20 @@ from __future__ import annotations
 import asyncio
 import secrets
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 
 from agents.base import Server
 from behaviours.connection import ConnectionFailed, XmppConnection
+from behaviours.conversing import system_now
+from behaviours.delivery import may_return, meaning_of
+from behaviours.signing import SigningKey, is_signed
 from behaviours.wire import Bounced, Element, Received, Unreadable, parse, render
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
 from society.client import not_let_in, reach
 from society.config import SocietyFile
 from society.errors import NotRunningError, SocietyError
+from society.keys import signing_keys
 from society.recording import recording_of
 from society.state import StateFolder
 
@@ -42,8 +46,8 @@ LAST_WORDS = frozenset(
 
 BAD_NEWS = frozenset({Performative.FAILURE, Performative.REFUSE, Performative.NOT_UNDERSTOOD})
 
-UNENDING = frozenset({Performative.SUBSCRIBE, Performative.REQUEST_WHENEVER})
-"""Acts that are answered again and again."""
+UNENDING = frozenset({Performative.PROXY, Performative.SUBSCRIBE, Performative.REQUEST_WHENEVER})
+"""Acts that are answered again and again, a proxy by everybody that was found."""
 
 
 async def say(file: SocietyFile, message: AclMessage, wait: float) -> AsyncGenerator[AclMessage, None]:
@@ -58,7 +62,8 @@ async def say(file: SocietyFile, message: AclMessage, wait: float) -> AsyncGener
         NotRunningError: no society answers.
         SocietyError: the message cannot be sent, or was returned undelivered.
     """
-    password = StateFolder(file.society.state).password(file.society.operator)
+    state, name = StateFolder(file.society.state), file.society.operator
+    password = state.password(name)
     server = await reach(file)
     arrived: asyncio.Queue[Element] = asyncio.Queue()
     try:
@@ -67,15 +72,15 @@ async def say(file: SocietyFile, message: AclMessage, wait: float) -> AsyncGener
     except (ConnectionFailed, OSError) as error:
         raise not_let_in(file, error) from error
     try:
-        ids = [uuid.uuid4().hex for _to in message.receiver]
-        stanzas = [_rendered(message, to.jid, id_) for to, id_ in zip(message.receiver, ids, strict=True)]
-        me = AgentIdentifier.of(file.jid(file.society.operator))
+        ids = {uuid.uuid4().hex: to for to in message.receiver}
+        me, key = AgentIdentifier.of(file.jid(name)), signing_keys(file, state, name).get(name)
+        stanzas = [_rendered(message, me, to, stanza_id, key) for stanza_id, to in ids.items()]
         recording_of(file)(message.model_copy(update={"sender": me}))
         for stanza in stanzas:
             connection.hand_over(stanza)
         if not await connection.confirm(CONFIRM_WITHIN):
             raise SocietyError("the server did not confirm that it has the message; look whether it runs")
-        async for reply in _replies(arrived, message, set(ids), wait):
+        async for reply in _replies(arrived, message, me, ids, wait):
             yield reply
     except ConnectionFailed as error:
         raise NotRunningError(f"the connection to {file.society.name!r} is lost: {error}") from error
@@ -99,15 +104,23 @@ def _connection(
     )
 
 
-def _rendered(message: AclMessage, to: str, stanza_id: str) -> str:
+def _rendered(
+    message: AclMessage, me: AgentIdentifier, to: AgentIdentifier, stanza_id: str, key: SigningKey | None
+) -> str:
+    if key is not None and not is_signed(message):  # what is said to be signed may be meant to be wrong
+        message = key.sign(message, stanza_id=stanza_id, sender=me, receiver=to, now=system_now())
     try:
-        return render(message, to, stanza_id)
+        return render(message, to.jid, stanza_id)
     except ValueError as error:
         raise SocietyError(str(error)) from error
 
 
 async def _replies(
-    arrived: asyncio.Queue[Element], message: AclMessage, ids: set[str], wait: float
+    arrived: asyncio.Queue[Element],
+    message: AclMessage,
+    me: AgentIdentifier,
+    ids: Mapping[str, AgentIdentifier],
+    wait: float,
 ) -> AsyncGenerator[AclMessage, None]:
     open_ends = len(ids)
     while open_ends:
@@ -119,8 +132,10 @@ async def _replies(
         except TimeoutError:
             return
         match incoming:
-            case Bounced() if incoming.stanza_id in ids:
-                raise SocietyError(_returned(incoming))
+            case Bounced() if (to := ids.get(incoming.stanza_id)) and may_return(incoming, to, me):
+                raise SocietyError(
+                    f"the message to {to} came back: {meaning_of(incoming)} ({incoming.condition})"
+                )
             case Received(message=reply) if wait > 0 and _belongs(reply, message):
                 yield reply
                 is_notice = "X-about" in reply.user_parameters
@@ -143,13 +158,3 @@ def _belongs(reply: AclMessage, message: AclMessage) -> bool:
     if reply.conversation_id is not None:
         return reply.conversation_id == message.conversation_id
     return reply.sender is not None and any(reply.sender.is_same_agent(each) for each in message.receiver)
-
-
-def _returned(bounced: Bounced) -> str:
-    meaning = {
-        "service-unavailable": "there is no such agent, or it is offline",
-        "recipient-unavailable": "it is offline",
-        "item-not-found": "there is no such agent",
-        "remote-server-not-found": "its domain is not served here",
-    }.get(bounced.condition, bounced.condition)
-    return f"the message to {bounced.peer} came back: {bounced.text or meaning} ({bounced.condition})"

@@ -6,20 +6,21 @@ Every kind is made by ``Kind(jid, password, server, ports, **options)``; the key
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import sys
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agents.base import LocutionAgent
-from society.config import AgentTable, OptionError, SocietyFile, read_options, unknown_among
+from society.config import AgentTable, OptionError, SocietyFile, read_options
+from society.errors import SocietyError
+from society.importing import import_own
+from society.suggestions import unknown_among
 
 BUILT_IN: Mapping[str, str] = {
     "directory-facilitator": "agents.directory_facilitator:DirectoryFacilitator",
+    "broker": "agents.broker:Broker",
     "coordinator": "agents.coordinator:Coordinator",
     "learner": "agents.learner:Learner",
 }
@@ -80,39 +81,15 @@ def _imported(file: SocietyFile, agent: AgentTable) -> type[LocutionAgent]:
             + "; one of your own is package.module:Class"
         )
         raise file.agent_fault(agent, ("kind",), text)
-    beside = str(file.path.absolute().parent)
-    if beside not in sys.path:
-        # A user's modules lie beside the society file. Last, so that they shadow nothing of ours.
-        sys.path.append(beside)
     try:
-        found = getattr(importlib.import_module(module), name, None)
-    except ModuleNotFoundError as error:
-        is_absent = error.name is not None and f"{module}.".startswith(f"{error.name}.")
-        text = (
-            f"there is no module {error.name!r} on the path or beside the file" if is_absent else str(error)
-        )
-        raise file.agent_fault(agent, ("kind",), _cannot(agent, text)) from error
-    except (Exception, SystemExit) as error:  # the module is the user's, and anything may be wrong with it
-        text = " ".join(f"{type(error).__name__}: {error}{_origin(error)}".split())
-        raise file.agent_fault(agent, ("kind",), _cannot(agent, text)) from error
-    if found is None:
-        raise file.agent_fault(agent, ("kind",), _cannot(agent, f"module {module!r} has no {name!r}"))
+        found = import_own(module, name, file.path.absolute().parent, "beside the file")
+    except SocietyError as error:
+        text = f"kind {agent.kind!r} cannot be imported: {error}"
+        raise file.agent_fault(agent, ("kind",), text) from error
     if not (isinstance(found, type) and issubclass(found, LocutionAgent)):
         text = f"kind {agent.kind!r} is no LocutionAgent; derive the class from agents.base.LocutionAgent"
         raise file.agent_fault(agent, ("kind",), text)
     return found
-
-
-def _cannot(agent: AgentTable, why: str) -> str:
-    return f"kind {agent.kind!r} cannot be imported: {why}"
-
-
-def _origin(error: BaseException) -> str:
-    """Where a module broke off: file and line, as a traceback would end."""
-    frames = traceback.extract_tb(error.__traceback__)
-    if isinstance(error, SyntaxError) or not frames:
-        return ""
-    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
 
 
 def _is_required(parameter: inspect.Parameter) -> bool:

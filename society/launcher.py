@@ -15,11 +15,12 @@ from typing import Any
 from agents.base import LocutionAgent
 from agents.directory_facilitator import DirectoryFacilitator
 from agents.registered import RegisteredAgent
-from society.config import SERVER, AgentTable, SocietyFile, unknown_among
+from society.config import SERVER, AgentTable, SocietyFile
 from society.dashboard import DashboardError
 from society.errors import SocietyError, StartError
 from society.events import Tell, told_if_slow
 from society.state import StateFolder
+from society.suggestions import unknown_among
 from society.telemetry import Telemetry
 from society.wiring import (
     embedded_server,
@@ -163,6 +164,7 @@ class RunningSociety:
                     _log.error("%s did not stop cleanly: %s", name, told(outcome))
         if self._server is not None:
             await self._server.stop()
+        self._telemetry.close()
         self._store.close()
         self._state.release()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ontology.acl import AclMessage
 from ontology.aid import AgentIdentifier
-from ontology.codecs import FORMATS, TEXT_PARAMETERS, read, write_time
+from ontology.codecs import FORMATS, read, texts_of, write_time
 from ontology.errors import MessageError
 from society.errors import SocietyError
 
@@ -65,10 +65,7 @@ def _parameters(message: AclMessage) -> Iterator[tuple[str, str]]:
     for name, agents in (("receiver", message.receiver), ("reply-to", message.reply_to)):
         for agent in agents:
             yield name, _agent(agent)
-    for name, attribute in TEXT_PARAMETERS.items():
-        value = getattr(message, attribute)
-        if value is not None:
-            yield name, value
+    yield from texts_of(message)
     if message.reply_by is not None:
         yield "reply-by", write_time(message.reply_by)
     yield from message.user_parameters.items()

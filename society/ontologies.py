@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from ontology.interaction import INTERACTION
 from ontology.management import MANAGEMENT
 from ontology.tasks import LEARNING
 from society.errors import MisuseError, SocietyError
+from society.importing import import_own
 
 BUILT_IN: Mapping[str, Ontology] = {each.name: each for each in (LEARNING, MANAGEMENT, INTERACTION)}
 
@@ -30,21 +29,10 @@ def find(name: str) -> Ontology:
     if not (module and colon and variable):
         known = ", ".join(BUILT_IN)
         raise MisuseError(f"no ontology is called {name!r}; write {known}, or package.module:VARIABLE")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        # Last, so that a user's modules shadow nothing of ours.
-        sys.path.append(here)
     try:
-        found = getattr(importlib.import_module(module), variable, None)
-    except ModuleNotFoundError as error:
-        is_absent = error.name is not None and f"{module}.".startswith(f"{error.name}.")
-        text = f"there is no module {error.name!r} on the path or in {here}" if is_absent else str(error)
-        raise MisuseError(f"ontology {name!r} cannot be imported: {text}") from error
-    except Exception as error:  # the module is the user's, and anything may be wrong with it
-        told = f"{type(error).__name__}: {error}"
-        raise MisuseError(f"ontology {name!r} cannot be imported: {told}") from error
-    if found is None:
-        raise MisuseError(f"ontology {name!r} cannot be imported: module {module!r} has no {variable!r}")
+        found = import_own(module, variable, Path.cwd(), f"in {Path.cwd()}")
+    except SocietyError as error:
+        raise MisuseError(f"ontology {name!r} cannot be imported: {error}") from error
     if not isinstance(found, Ontology):
         raise MisuseError(f"{name!r} is {type(found).__name__}, not an ontology.content.Ontology")
     return found

@@ -3,6 +3,7 @@
 ::
 
     <state>/passwords.json     account name to password; mode 0600, made on first start
+            keys.json          account name to the secret key that it signs with; likewise, where one does
             certificates/      the embedded server's authority and certificate
             society.sqlite     directory, accounts, waiting messages, dead letters
             models/            what learners have trained
@@ -21,9 +22,10 @@ import re
 import secrets
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from behaviours.signing import SigningKey
 from society.errors import NotRunningError, StateError
 
 PASSWORD_VARIABLE = "LOCUTION_PASSWORD_"  # noqa: S105 - the name of a variable
@@ -80,20 +82,39 @@ class StateFolder:
             StateError: the file cannot be read or written.
         """
         names = tuple(names)
+        wanted = [name for name in names if self._from_environment(name) is None]
+        known = self._completed(self._password_file, wanted, lambda: secrets.token_urlsafe(24))
+        return {name: self._from_environment(name) or known[name] for name in names}
+
+    def keys(self, names: Iterable[str]) -> dict[str, SigningKey]:
+        """The keys that these accounts sign with; those that are not there yet are made and kept.
+
+        Raises:
+            StateError: the file cannot be read or written, or holds something else.
+        """
+        names = tuple(names)
+        known = self._completed(self._key_file, names, SigningKey.new)
+        return {name: self._key(name, known[name]) for name in names}
+
+    def public_keys(self) -> dict[str, str]:
+        """The public keys of all accounts that have signed from this folder, by name.
+
+        Raises:
+            StateError: the file cannot be read, or holds something else.
+        """
         try:
-            with self._locked():
-                kept = self._kept()
-                new = {
-                    name: secrets.token_urlsafe(24)
-                    for name in names
-                    if name not in kept and self._from_environment(name) is None
-                }
-                if new:
-                    _write(self._password_file, json.dumps({**kept, **new}, indent=1))
+            kept = self._kept(self._key_file)
         except OSError as error:
             raise self._unusable(error) from error
-        known = {**kept, **new}
-        return {name: self._from_environment(name) or known[name] for name in names}
+        return {name: self._key(name, secret).public for name, secret in kept.items()}
+
+    def keys_changed(self) -> tuple[int, int]:
+        """Tell whether `public_keys` may be others than before: numbers that change with the file."""
+        try:
+            found = self._key_file.stat()
+        except OSError:
+            return 0, 0
+        return found.st_mtime_ns, found.st_ino  # it is replaced as a whole
 
     def password(self, name: str) -> str:
         """The password of an account that exists already, as a client wants it.
@@ -106,7 +127,7 @@ class StateFolder:
         if given is not None:
             return given
         try:
-            return self._kept()[name]
+            return self._kept(self._password_file)[name]
         except KeyError:
             raise NotRunningError(
                 f"there is no password of {name} in {self._password_file}: the society has not been started "
@@ -164,11 +185,34 @@ class StateFolder:
     def _password_file(self) -> Path:
         return self.folder / "passwords.json"
 
+    @property
+    def _key_file(self) -> Path:
+        return self.folder / "keys.json"
+
+    def _key(self, name: str, secret: str) -> SigningKey:
+        try:
+            return SigningKey(secret)
+        except ValueError as error:
+            raise StateError(
+                f"{self._key_file}: what stands there for {name} is no key; remove the entry for a new one"
+            ) from error
+
     def _from_environment(self, name: str) -> str | None:
         return self._environment.get(variable_of(name)) or None
 
-    def _kept(self) -> dict[str, str]:
-        path = self._password_file
+    def _completed(self, path: Path, names: Iterable[str], make: Callable[[], str]) -> dict[str, str]:
+        """The secrets of a file, after those of these names that it had not are made and kept."""
+        try:
+            with self._locked():
+                kept = self._kept(path)
+                new = {name: make() for name in names if name not in kept}
+                if new:
+                    _write(path, json.dumps({**kept, **new}, indent=1))
+        except OSError as error:
+            raise self._unusable(error) from error
+        return {**kept, **new}
+
+    def _kept(self, path: Path) -> dict[str, str]:
         try:
             if path.stat().st_mode & 0o077:
                 path.chmod(0o600)
@@ -179,12 +223,13 @@ class StateFolder:
             kept = None
         if not isinstance(kept, dict) or not all(isinstance(each, str) for each in kept.values()):
             raise StateError(
-                f"{path} is no JSON object of names and passwords; mend it, or remove it for new ones"
+                f"{path} is no JSON object of names and {path.stem}; mend it, or remove it for new ones"
             )
         for name, password in kept.items():
             if not password:
                 raise StateError(
-                    f"{path}: the password of {name} is empty; write one, or remove the entry for a new one"
+                    f"{path}: the {path.stem[:-1]} of {name} is empty; write one, or remove the entry for a "
+                    "new one"
                 )
         return kept
 

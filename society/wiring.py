@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
 from agents.base import LocutionAgent, Ports, Server
 from resilience.dead_letters import DeadLetter, DeadLetters
 from resilience.memory import MemoryDeadLetters, MemoryLock
 from resilience.records import Records
 from resilience.sqlite_store import SqliteStore, StoreError
+from society.authorities import idle
 from society.config import AgentTable, SocietyFile
 from society.dashboard import Dashboard
 from society.errors import StartError, StateError
+from society.keys import KnownKeys, signing_keys
 from society.kinds import Kind, kind_of
 from society.recording import recording_of
 from society.state import StateFolder
@@ -82,6 +85,14 @@ def import_kinds(file: SocietyFile, chosen: Iterable[AgentTable]) -> Mapping[str
     return {agent.name: kind_of(file, agent) for agent in chosen}
 
 
+def idle_rules(file: SocietyFile) -> list[str]:
+    """What stands in the rules of the file and can never match, as far as one can tell without the kinds."""
+    if file.authority is None:
+        return []
+    found = idle(file.authority, agents=[agent.name for agent in file.agents], tags=None)
+    return [str(file.fault(("authority", *place), text)) for place, text in found]
+
+
 def make_agents(
     file: SocietyFile, state: StateFolder, kinds: Mapping[str, Kind], store: SqliteStore, telemetry: Telemetry
 ) -> Mapping[str, LocutionAgent]:
@@ -94,6 +105,9 @@ def make_agents(
     server, lock = server_address(file, state), MemoryLock()
     letters = Sheltered(store, MemoryDeadLetters())
     record = recording_of(file)
+    signing, known = signing_keys(file, state, *kinds), KnownKeys(file, state)
+    for text in idle_rules(file):
+        _log.warning("%s", text)
     agents: dict[str, LocutionAgent] = {}
     for name, kind in kinds.items():
         ports = Ports(
@@ -102,6 +116,9 @@ def make_agents(
             records=OwnRecords(store, name),
             lock=lock,
             record=record,
+            policy=file.policy,
+            key=signing.get(name),
+            keys=known,
         )
         try:
             agents[name] = kind.make(file.jid(name), passwords[name], server, ports)
@@ -141,6 +158,7 @@ def _dashboard(file: SocietyFile, name: str, agent: LocutionAgent, telemetry: Te
         file.dashboard_port(name),
         conversations,
         lambda: telemetry.recent(agent.me.name),
+        lambda: telemetry.counts(agent.me.name),
     )
 
 
@@ -200,3 +218,20 @@ class Sheltered:
         """Return the newest letters, newest first."""
         found = [*self._first.list(agent, limit), *self._second.list(agent, limit)]
         return sorted(found, key=lambda letter: letter.when, reverse=True)[:limit]
+
+    def get(self, id: str) -> DeadLetter | None:  # noqa: A002 - the port's word
+        """Return one letter, if it is there."""
+        return self._first.get(id) or self._second.get(id)
+
+    def drop(self, id: str) -> bool:  # noqa: A002 - the port's word
+        """Remove a letter; whether it was there."""
+        return self._first.drop(id) or self._second.drop(id)
+
+    def count(self, agent: str | None = None) -> int:
+        """How many letters are kept."""
+        return self._first.count(agent) + self._second.count(agent)
+
+    def oldest(self, agent: str | None = None) -> datetime | None:
+        """When the letter that has lain longest was written."""
+        both = (self._first.oldest(agent), self._second.oldest(agent))
+        return min((each for each in both if each is not None), default=None)

@@ -22,11 +22,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from hypothesis import settings
 from spade.container import Container
 
 from agents.base import LocutionAgent, Ports, Server
 from behaviours.events import Fact
 from society.xmpp_server import CertificateAuthority, Interceptor, Limits, XmppServer
+
+settings.register_profile("thorough", max_examples=1000)
 
 AgentKind = TypeVar("AgentKind", bound=LocutionAgent)
 FactKind = TypeVar("FactKind", bound=Fact)

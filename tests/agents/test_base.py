@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from spade.template import Template
 from spade.xmpp_client import XMPPClient
 
 from agents.base import LocutionAgent, Ports, Server
+from behaviours.authority import Saying
 from behaviours.connection import ConnectionFailed
 from behaviours.delivery import Delivered, Undelivered
 from behaviours.events import Connected, Disconnected, MessageNotUnderstood, MessageReceived
@@ -30,7 +32,7 @@ from ontology.content import Done
 from ontology.tasks import Progress
 from tests.behaviours.puppets import Puppet
 from tests.behaviours.samples import Add, Adder, Asker, Half, Sum
-from tests.conftest import World, becomes, left_behind
+from tests.conftest import PATIENCE, World, becomes, left_behind
 
 
 class Diary(Adder):
@@ -185,9 +187,13 @@ async def test_saying_good_bye_without_a_connection_fails_at_once_and_stops_noth
 
 async def test_strangers_may_not_ask_unless_the_agent_says_so(world: World) -> None:
     agent = world.make(Adder, "adder")
-    assert agent.may_ask(AgentIdentifier.of("friend@localhost/1"))
-    assert not agent.may_ask(AgentIdentifier.of("friend@elsewhere"))
-    assert not agent.may_ask(AgentIdentifier.of("elsewhere"))
+    asked = Saying(
+        peer=AgentIdentifier.of("friend@localhost/1"), receiver=agent.me, act=None, protocol="fipa-request"
+    )
+    policy = agent.authority.policy
+    assert policy.judge(asked).why_not is None
+    for stranger in ("friend@elsewhere", "elsewhere"):
+        assert policy.judge(replace(asked, peer=AgentIdentifier.of(stranger))).why_not is not None
 
 
 async def test_a_term_that_the_agent_does_not_speak_is_a_mistake_of_the_caller(world: World) -> None:
@@ -395,8 +401,11 @@ async def test_spade_4_1_4_does_not_come_back_and_does_not_know_that_it_is_gone(
     agent = Agent(world.account("plain"), "secret", port=world.xmpp.port)
     await agent.start(auto_register=False)
     world.adopt(agent)
+    before = asyncio.all_tasks()
     agent.client.abort()
-    await asyncio.sleep(0.5)
+    await asyncio.wait_for(agent.client.disconnected_event.wait(), PATIENCE)
+    assert not await left_behind(before), "nobody is about to connect again"
+    assert not agent.client.is_connecting()
     assert not agent.client.is_connected()
     assert agent.is_alive()
     filters = agent.client._run_out_filters

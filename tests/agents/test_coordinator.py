@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-import behaviours.conversing
+import behaviours.watching
 from agents.base import LocutionAgent
 from agents.coordinator import COORDINATION, Coordinator, _nobody, first_done
 from agents.directory_facilitator import DirectoryFacilitator
@@ -55,9 +55,9 @@ ROWS = ((1.0, 2.0),)
 @pytest.fixture
 def quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look every 50 ms whether a winner is still there, in place of every second."""
-    monkeypatch.setattr(behaviours.conversing, "PROBE_EVERY", 0.05)
+    monkeypatch.setattr(behaviours.watching, "PROBE_EVERY", 0.05)
     # The first look is on its way while the test cuts the connection.
-    monkeypatch.setattr(behaviours.conversing, "PROBE_WITHIN", 0.5)
+    monkeypatch.setattr(behaviours.watching, "PROBE_WITHIN", 0.5)
 
 
 def failed(outcome: Outcome) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from behaviours.events import ConversationEnded, MessageReceived, MessageUndeliv
 from behaviours.outcomes import Failed, Refused
 from ontology.errors import Cause
 from ontology.management import DfAgentDescription, Found, Search, ServiceDescription
-from protocols.registry import PROTOCOLS
+from protocols.registry import TABLES
 from tests.agents.conftest import DIRECTORY, Society, disconnect_for_good
 from tests.conftest import PATIENCE, World
 
@@ -77,8 +77,9 @@ async def test_it_is_entered_with_all_that_others_need_to_know(society: Society)
     (entry,) = outcome.result.descriptions
     assert entry.name == shop.me
     assert entry.services == (SUMS,)
-    assert entry.protocols == tuple(PROTOCOLS)
-    assert entry.ontologies == ("locution-learning/1.0", "fipa-agent-management/1.0")
+    assert entry.protocols == tuple(each.name for each in TABLES)
+    assert len(entry.protocols) == 11
+    assert entry.ontologies == ("locution-learning/1.1", "fipa-agent-management/1.1")
     assert entry.languages == ("json",)
     assert 50 < entry.lease_time <= 60
 

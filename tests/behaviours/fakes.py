@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
 from typing import Any
 from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
+from behaviours.authorising import Authority
 from behaviours.connection import ConnectionFailed, Life
 from behaviours.delivery import Delivery
 from behaviours.events import Fact
@@ -84,7 +84,7 @@ class Scene:
         self,
         handlers: Handlers | None = None,
         *,
-        may_ask: Callable[[AgentIdentifier], bool] = lambda peer: peer.domain == ME.domain,
+        authority: Authority | None = None,
         **mailroom: Any,
     ) -> None:
         self.transport = FakeTransport()
@@ -99,7 +99,7 @@ class Scene:
             ontologies=(SUMS,),
             hook=self.facts.append,
             dead_letters=self.letters,
-            may_ask=may_ask,
+            authority=authority or Authority(ME, hook=self.facts.append),
             **mailroom,
         )
 

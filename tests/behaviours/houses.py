@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 
 from agents.base import LocutionAgent
-from behaviours import conversing
+from behaviours import watching
 from behaviours.connection import Life, XmppConnection
 from behaviours.events import ConversationEnded
 from behaviours.handlers import (
@@ -190,7 +190,7 @@ def look_often(monkeypatch: pytest.MonkeyPatch, name: str) -> asyncio.Event:
             looked.set()
         return life
 
-    monkeypatch.setattr(conversing, "PROBE_EVERY", 0.01)
+    monkeypatch.setattr(watching, "PROBE_EVERY", 0.01)
     monkeypatch.setattr(XmppConnection, "_ping", ping)
     return looked
 

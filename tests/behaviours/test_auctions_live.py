@@ -14,8 +14,10 @@ from behaviours.events import HandlerFailed, MessageReceived, MessageSent, OutOf
 from behaviours.outcomes import Fail, Refuse
 from behaviours.participating import Participation
 from ontology.acl import AclMessage, Performative
+from ontology.content import Reason
 from ontology.errors import Cause
 from ontology.interaction import INTERACTION, AuctionEnded, AuctionStarted, Nested, PriceBid, PriceCall, Sale
+from society.xmpp_server import Limits
 from tests.behaviours.houses import (
     HOUSE,
     Foreign,
@@ -468,6 +470,85 @@ async def test_whoever_leaves_with_the_standing_bid_takes_it_along(world: World,
     assert wins(auction) == ([("slow", 2, 1)] if is_wanted else [])
     assert (auction.highest, auction.left) == (2, (at("puppet"),))
     await quick.hears_nothing(seller.me)
+    await all_over(world, seller)
+
+
+# -- winners that are not there any more --------------------------------------------------------
+
+
+async def test_a_winner_that_vanishes_after_the_last_round_is_told_of(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = look_often(monkeypatch, "puppet")
+    puppet, silent = await Puppet.start(world, "puppet"), await Puppet.start(world, "silent")
+    seller, selling, call = await invited(world, puppet, silent.jid)
+    puppet.say(bid(call, 2), seller.me)
+    await puppet.hear(Performative.ACCEPT_PROPOSAL)
+    await looked.wait()
+    await puppet.stop()
+    auction = await selling
+    assert wins(auction) == [("puppet", 2, 1)]
+    doubt = auction.sales[0].doubt
+    assert doubt is not None
+    assert (doubt.cause, doubt.text) == (Cause.VANISHED, "puppet@localhost has left")
+    await all_over(world, seller)
+
+
+async def test_of_several_winners_those_that_have_vanished_are_told_of(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = look_often(monkeypatch, "puppet")
+    puppet, other = await Puppet.start(world, "puppet"), await Puppet.start(world, "other")
+    seller, selling, call = await invited(world, puppet, other.jid, decrement=1, units=2, round_within=60)
+    await other.hear(Performative.INFORM)
+    first = await other.hear(Performative.CFP)
+    puppet.say(bid(call, 2), seller.me)
+    await world.fact(MessageReceived, agent=HOUSE_OF_SALES, performative="propose")
+    other.say(first.reply(Performative.PROPOSE, content="nothing"), seller.me)
+    await puppet.hear(Performative.ACCEPT_PROPOSAL)
+    await looked.wait()
+    await puppet.stop()
+    await other.hear(Performative.REJECT_PROPOSAL)
+    other.say(bid(await other.hear(Performative.CFP), 2), seller.me)
+    # The first winner does not answer the second round's call: it has left.
+    await world.fact(MessageReceived, agent=HOUSE_OF_SALES, performative="propose", count=3)
+    seat = next(each for each in seller.mailroom._seats if each.peer.local_name == "puppet")
+    seat.lose(Reason(cause=Cause.UNREACHABLE, text="it came back"))
+    auction = await selling
+    assert wins(auction) == [("puppet", 2, 1), ("other", 2, 1)]
+    assert [each.doubt and each.doubt.text for each in auction.sales] == ["it came back", None]
+    assert auction.left == (at("puppet"),)
+    await all_over(world, seller)
+
+
+async def test_an_award_that_comes_back_is_told_of(world: World) -> None:
+    await world.xmpp.stop()
+    await world.serve(limits=Limits(offline_messages=1))
+    puppet, silent = await Puppet.start(world, "puppet"), await Puppet.start(world, "silent")
+    seller, selling, call = await invited(world, puppet, silent.jid)
+    puppet.say(bid(call, 2), seller.me)
+    await puppet.hear(Performative.ACCEPT_PROPOSAL)
+    await puppet.stop()
+    doubt = (await selling).sales[0].doubt
+    assert doubt is not None
+    assert (doubt.cause, doubt.about) == (Cause.UNREACHABLE, "puppet@localhost")
+    assert "its mailbox is full" in doubt.text
+
+
+async def test_a_seller_that_is_cut_off_cannot_tell_whether_its_winner_knows(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    puppet = await Puppet.start(world, "puppet")
+    seller, selling, call = await invited(world, puppet, decrement=1)
+
+    async def confirm(_timeout: float) -> bool:
+        return False
+
+    monkeypatch.setattr(seller.client, "confirm", confirm)
+    puppet.say(bid(call, 2), seller.me)
+    doubt = (await selling).sales[0].doubt
+    assert doubt is not None
+    assert doubt.text == "the server has not confirmed the award: nobody knows whether it arrived"
     await all_over(world, seller)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,15 @@ from behaviours import connection as module
 from behaviours import delivery as delivery_module
 from behaviours.connection import ConnectionFailed, Life, XmppConnection
 from behaviours.delivery import Delivered, DeliveryResult, Undelivered
-from behaviours.events import Connected, Disconnected, MessageReceived
+from behaviours.events import Connected, Disconnected, MessageReceived, ignore
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
-from society.xmpp_server import CertificateAuthority, Passage, ScriptedFaults
+from society.xmpp_server import CertificateAuthority, Limits, Passage, ScriptedFaults, negotiation
 from society.xmpp_server.faults import Line
 from tests.behaviours.puppets import Puppet
 from tests.behaviours.samples import Asker
-from tests.conftest import World, left_behind
+from tests.conftest import World, becomes, left_behind
+from tests.gates import Gate
 
 
 class Client:
@@ -78,6 +79,12 @@ async def failure(client: Client, timeout: float = 5) -> str:
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Come back soon."""
     monkeypatch.setattr(module, "RECONNECT_MOST", 0.1)
+
+
+@pytest.fixture
+def uncounted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server has no stream management (XEP-0198)."""
+    monkeypatch.setattr(negotiation, "FEATURE_OF_SM", "")
 
 
 @pytest.fixture
@@ -178,8 +185,7 @@ async def test_logging_in_may_be_cancelled(world: World, dead_port: int) -> None
             if not opening.cancel():
                 await client.stop()
             await asyncio.gather(opening, return_exceptions=True)
-    await asyncio.sleep(0.05)
-    assert not await left_behind(before)
+    await becomes(lambda: not asyncio.all_tasks() - before - {asyncio.current_task()})
     world.complaints.clear()  # slixmpp may complain of what the server still said to a login broken off
 
 
@@ -191,7 +197,8 @@ async def test_the_same_full_jid_elsewhere_ends_it_for_good(world: World) -> Non
     assert first.told[-1] == (
         "fatal: user@localhost/here: the same full JID has logged in elsewhere (conflict)"
     )
-    await asyncio.sleep(0.2)
+    assert first.connection._coming_back is None
+    assert not first.connection.is_connecting()
     assert not first.connection.is_online
     assert second.connection.is_online
 
@@ -199,11 +206,14 @@ async def test_the_same_full_jid_elsewhere_ends_it_for_good(world: World) -> Non
 async def test_it_comes_back_when_the_server_does(world: World) -> None:
     client = Client(world)
     await client.connection.open()
+    in_vain: asyncio.Queue[object] = asyncio.Queue()
+    client.connection.add_event_handler("connection_failed", in_vain.put_nowait)
     port = world.xmpp.port
     await world.xmpp.stop()
     await asyncio.wait_for(client.offline.wait(), 5)
     assert not client.connection.is_online
-    await asyncio.sleep(0.2)  # some attempts in vain
+    for _attempt in range(3):
+        await asyncio.wait_for(in_vain.get(), 5)
     client.online.clear()
     await world.serve(port=port)
     await asyncio.wait_for(client.online.wait(), 5)
@@ -219,7 +229,9 @@ async def test_a_password_that_was_changed_meanwhile_ends_it_for_good(world: Wor
     client.connection.abort()
     await asyncio.wait_for(client.fatal.wait(), 5)
     assert "refused the password" in client.told[-1]
-    await asyncio.sleep(0.2)
+    assert client.connection._coming_back is not None
+    await asyncio.wait_for(client.connection._coming_back, 5)  # it has given up
+    assert not client.connection.is_connecting()
     assert [each.partition(":")[0] for each in client.told] == ["online", "offline", "fatal"]
     world.excuse("No appropriate login method")
 
@@ -291,7 +303,9 @@ async def test_a_probe_tells_a_peer_that_is_there_from_one_that_has_left(world: 
         assert await probe("user@localhost/peer", 1) is Life.GONE
 
 
-async def test_a_probe_that_is_not_answered_is_silence(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_probe_that_is_not_answered_is_silence(
+    world: World, uncounted: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = Client(world)
     await client.connection.open()
     assert await client.connection.probe("user@localhost/here", 1) is Life.ALIVE
@@ -331,7 +345,7 @@ async def test_peers_that_answer_are_not_remembered_without_end(
     assert len(client.connection._answering) == 1
 
 
-async def test_a_question_ends_with_the_connection(world: World) -> None:
+async def test_a_question_ends_with_the_connection(world: World, uncounted: None) -> None:
     await world.xmpp.stop()
     await world.serve(faults=Deaf("iq", cuts=True))
     client = Client(world)
@@ -341,6 +355,152 @@ async def test_a_question_ends_with_the_connection(world: World) -> None:
     assert not await client.connection.confirm(30)
     assert loop.time() - started < 5
     assert not await client.connection.confirm(30)  # nor does it begin without one
+
+
+# -- the same session over another connection (XEP-0198) ----------------------------------------
+
+
+@pytest.fixture
+async def gate(world: World) -> AsyncIterator[Gate]:
+    """A way to the server that can be cut."""
+    async with Gate(world.xmpp.port) as gate:
+        yield gate
+
+
+async def returned(client: Client, cut: Callable[[], None]) -> None:
+    """Break a connection, and wait until it is back."""
+    client.online.clear()
+    client.offline.clear()
+    cut()
+    await asyncio.wait_for(client.offline.wait(), 5)
+    assert not client.connection.is_online
+    await asyncio.wait_for(client.online.wait(), 5)
+    assert client.connection.is_online
+
+
+async def test_a_session_goes_on_after_a_break(world: World, gate: Gate) -> None:
+    sessions: list[str] = []
+    client = Client(world, jid="user@localhost", port=gate.port)
+    client.connection.watch(lambda _stanza: False, lambda: sessions.append(client.connection.full_jid))
+    await client.connection.open()
+    jid = client.connection.full_jid
+    for _cut in range(3):
+        assert await client.connection.confirm(5)
+        await returned(client, gate.cut)
+    assert client.told == [f"online: {jid}", *["offline: the connection was lost", f"online: {jid}"] * 3]
+    assert sessions == [jid]  # for topics, which are subscribed to still, it is the same one
+    assert world.xmpp.sessions() == [jid]
+
+
+async def test_a_server_that_does_not_let_us_in_is_tried_again(
+    world: World, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Client(world, port=gate.port)
+    await client.connection.open()
+    monkeypatch.setattr(module, "START_TIMEOUT", 0.05)
+    client.online.clear()
+    gate.shut()
+    knocked = gate.knocked
+    await becomes(lambda: gate.knocked > knocked + 2)
+    monkeypatch.setattr(module, "START_TIMEOUT", 20.0)
+    gate.open()
+    await asyncio.wait_for(client.online.wait(), 10)
+
+
+async def test_what_was_asked_for_is_answered_after_a_break(world: World, gate: Gate) -> None:
+    client = Client(world, port=gate.port)
+    await client.connection.open()
+    assert await client.connection.confirm(5)
+    gate.shut()
+    asking = asyncio.create_task(client.connection.ask("get", "localhost", PING, 5))
+    confirming = asyncio.create_task(client.connection.confirm(5))
+    await asyncio.wait_for(client.offline.wait(), 5)
+    gate.open()
+    assert (await asking).get("type") == "result"
+    assert await confirming
+
+
+async def test_what_was_asked_for_is_lost_with_the_session(world: World) -> None:
+    await world.xmpp.stop()
+    await world.serve(limits=Limits(resume_seconds=0.05))
+    async with Gate(world.xmpp.port) as gate:
+        client = Client(world, port=gate.port)
+        await client.connection.open()
+        assert await client.connection.confirm(5)
+        gate.shut()
+        client.connection.hand_over("<message to='user@localhost' id='1'/>")
+        asking = asyncio.create_task(client.connection.ask("get", "localhost", PING, 30))
+        confirming = asyncio.create_task(client.connection.confirm(30))
+        await becomes(lambda: not any(world.xmpp._switchboard))
+        client.online.clear()
+        gate.open()
+        with pytest.raises(ConnectionFailed, match="is lost"):
+            await asking
+        assert not await confirming
+        await asyncio.wait_for(client.online.wait(), 5)
+        assert await client.connection.confirm(5)
+        await returned(client, gate.cut)  # and the new one can be resumed
+
+
+PING = '<ping xmlns="urn:xmpp:ping"/>'
+
+
+async def test_what_the_server_has_handled_of_a_lost_session_is_not_handed_over_again(world: World) -> None:
+    await world.xmpp.stop()
+    await world.serve(limits=Limits(resume_seconds=0.05))
+    peer = await Puppet.start(world, "peer")
+    async with Gate(world.xmpp.port) as gate:
+        client = Client(world, port=gate.port)
+        delivery = delivery_module.Delivery(AgentIdentifier(name="user@localhost"), client.connection, ignore)
+        client.connection._on_online = lambda _jid: delivery.came_online()
+        await client.connection.open()
+        delivery.post(hello(peer.jid, 1), peer.jid, lambda _reason: None)
+        assert (await peer.hear(Performative.INFORM)).content == "1"
+        gate.shut()
+        delivery.post(hello(peer.jid, 2), peer.jid, lambda _reason: None)
+        await becomes(lambda: "user@localhost/here" not in _of(world))
+        delivery.post(hello(peer.jid, 3), peer.jid, lambda _reason: None)
+        gate.open()
+        assert (await peer.hear(Performative.INFORM)).content == "2"
+        assert (await peer.hear(Performative.INFORM)).content == "3"
+        assert await client.connection.confirm(5)
+        assert await peer.connection.confirm(5)
+        assert peer._queue.empty()
+        delivery.close()
+
+
+def _of(world: World) -> set[str]:
+    return {session.jid.full for session in world.xmpp._switchboard}
+
+
+async def test_what_has_been_read_does_not_come_again(world: World) -> None:
+    """The farewell tells the server, which would keep for us what we have not acknowledged."""
+    heard: list[str] = []
+    peer, client = await Puppet.start(world, "peer"), Client(world, on_message=heard.append)
+    await client.connection.open()
+    for number in range(5):
+        peer.say(hello("user@localhost", number), AgentIdentifier.of("user@localhost"))
+    await becomes(lambda: len(heard) == 5)
+    await client.connection.close()
+    again = Client(world, on_message=heard.append)
+    await again.connection.open()
+    assert await again.connection.confirm(5)
+    assert len(heard) == 5
+
+
+async def test_another_session_elsewhere_is_not_resumed(world: World, gate: Gate) -> None:
+    """After a conflict there is nothing to come back to."""
+    first, second = Client(world, port=gate.port), Client(world)
+    await first.connection.open()
+    gate.shut()
+    await asyncio.wait_for(first.offline.wait(), 5)
+    await second.connection.open()
+    second.offline.clear()
+    first.online.clear()
+    gate.open()
+    await asyncio.wait_for(first.online.wait(), 5)  # it cannot know, and logs in anew
+    await asyncio.wait_for(second.fatal.wait(), 5)
+    assert world.xmpp.sessions() == ["user@localhost/here"]
 
 
 # -- delivery on real sockets --------------------------------------------------------------------
@@ -387,7 +547,7 @@ async def test_without_a_server_nothing_is_delivered_and_everything_is_told(
     assert told == "no connection to the server within 0.1 s; it was not sent"
 
 
-async def test_a_connection_cut_before_the_confirmation_is_told_soon(world: World) -> None:
+async def test_a_connection_cut_before_the_confirmation_is_told_soon(world: World, uncounted: None) -> None:
     await world.xmpp.stop()
     await world.serve(faults=Deaf("iq", cuts=True))
     asker = await world.start(Asker, "asker")
@@ -398,7 +558,7 @@ async def test_a_connection_cut_before_the_confirmation_is_told_soon(world: Worl
 
 
 async def test_a_server_that_does_not_confirm_in_time_is_told(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, uncounted: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(delivery_module, "CONFIRM_WITHIN", 0.1)
     await world.xmpp.stop()

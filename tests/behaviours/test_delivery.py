@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 from datetime import timedelta
 
@@ -10,7 +11,7 @@ import pytest
 
 from behaviours import delivery as module
 from behaviours.delivery import Delivered, Delivery, Undelivered
-from behaviours.events import Fact, MessageSent, MessageUndelivered
+from behaviours.events import BounceDisbelieved, Fact, MessageSent, MessageUndelivered
 from behaviours.wire import Bounced
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
@@ -77,9 +78,23 @@ async def test_a_message_to_nobody_is_a_mistake_of_the_caller(delivery: Delivery
 async def test_a_character_that_cannot_be_sent_is_a_mistake_of_the_caller(
     delivery: Delivery, transport: FakeTransport
 ) -> None:
+    traced: list[AgentIdentifier] = []
     with pytest.raises(ValueError, match=r"U\+0000"):
-        await delivery.send(hello(content="\0"))
+        await delivery.send(hello(content="\0"), trace=lambda _message, to: traced.append(to))
     assert transport.sent == []
+    assert traced == []
+
+
+async def test_each_copy_is_traced_before_it_is_handed_over(
+    delivery: Delivery, transport: FakeTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+    monkeypatch.setattr(transport, "hand_over", lambda _stanza: happened.append("handed over"))
+    await delivery.send(
+        hello(receiver=(PEER, AgentIdentifier(name="b@here"))),
+        trace=lambda _message, to: happened.append(f"to {to}"),
+    )
+    assert happened == ["to peer@here", "handed over", "to b@here", "handed over"]
 
 
 @pytest.mark.parametrize(
@@ -113,6 +128,56 @@ async def test_a_bounce_is_told_once_and_those_of_others_not_at_all(
     assert lost == []
     bounce(transport, delivery, "gone")
     bounce(transport, delivery, "gone")
+    assert len(lost) == 1
+
+
+BEHIND = AgentIdentifier(name="alias", addresses=("xmpp:Real@There/x",))
+"""An agent whose address has nothing to do with its name."""
+
+
+@pytest.mark.parametrize(
+    ("to", "returner"),
+    [
+        (PEER, "peer@here"),
+        (PEER, "here"),
+        (PEER, "me@here"),
+        (AgentIdentifier(name="b@there"), "b@there"),
+        (AgentIdentifier(name="b@there"), "there"),
+        (AgentIdentifier(name="b@there"), "here"),
+        (BEHIND, "real@there"),
+        (BEHIND, "there"),
+    ],
+)
+async def test_a_bounce_is_believed_from_the_addressee_and_from_the_servers_on_the_way(
+    delivery: Delivery, to: AgentIdentifier, returner: str
+) -> None:
+    lost: list[Reason] = []
+    stanza_id = delivery.post(hello(), to, lost.append)
+    delivery.bounced(Bounced(stanza_id=stanza_id, peer=returner, condition="item-not-found", text=""))
+    assert [why.text for why in lost] == [f"{to}: there is no such agent"]
+
+
+@pytest.mark.parametrize(
+    ("to", "returner"),
+    [
+        (PEER, "liar@here"),
+        (PEER, "peer@elsewhere"),
+        (PEER, "elsewhere"),
+        (AgentIdentifier(name="b@there"), "b@here"),
+        (AgentIdentifier(name="b@there"), "me@there"),
+        (BEHIND, "alias"),
+    ],
+)
+async def test_a_bounce_from_anybody_else_is_not_believed_and_told_of(
+    delivery: Delivery, facts: list[Fact], to: AgentIdentifier, returner: str
+) -> None:
+    lost: list[Reason] = []
+    stanza_id = delivery.post(hello(), to, lost.append)
+    forged = Bounced(stanza_id=stanza_id, peer=returner, condition="item-not-found", text="")
+    delivery.bounced(forged)
+    assert lost == []
+    assert facts[1:] == [BounceDisbelieved(agent="me@here", peer=returner, addressee=to.name)]
+    delivery.bounced(dataclasses.replace(forged, peer="here"))  # the true one is still waited for
     assert len(lost) == 1
 
 

@@ -6,13 +6,14 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from time import perf_counter
+from time import thread_time
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
-from behaviours import complaints, mailroom, wire
+from behaviours import complaints, mailroom, seating, wire
+from behaviours.authorising import Authority
 from behaviours.delivery import Undelivered
 from behaviours.events import (
     ConversationEnded,
@@ -25,7 +26,7 @@ from behaviours.events import (
 from behaviours.handlers import Handlers
 from behaviours.outcomes import Answer
 from behaviours.participating import ABOUT, Participation
-from behaviours.wire import Bounced
+from behaviours.wire import Bounced, Received
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
 from ontology.content import Reason
@@ -33,7 +34,7 @@ from ontology.errors import Cause
 from protocols.request import REQUEST
 from protocols.table import Role
 from resilience.dead_letters import ORIGINAL_LIMIT, DeadLetter
-from tests.behaviours.fakes import PEER, Scene, element, turns
+from tests.behaviours.fakes import ME, PEER, Scene, element, turns
 from tests.behaviours.samples import SUMS, Add, Half, Price, Sum
 from tests.conftest import ManualClock
 
@@ -266,7 +267,9 @@ async def test_a_cancel_that_crosses_the_result_is_answered_with_failure(scene: 
 
 
 @pytest.mark.parametrize("act", [act for act in Performative if act not in {"request", "cfp"}])
-@pytest.mark.parametrize("protocol", ["fipa-request", "fipa-contract-net", None])
+@pytest.mark.parametrize(
+    "protocol", ["fipa-request", "fipa-contract-net", "fipa-iterated-contract-net", None]
+)
 async def test_an_act_that_belongs_to_no_conversation(
     scene: Scene, act: Performative, protocol: str | None
 ) -> None:
@@ -276,7 +279,7 @@ async def test_an_act_that_belongs_to_no_conversation(
         )
     )
     is_answer = act in {"agree", "refuse", "propose", "inform", "failure", "not-understood"}
-    if act == "propose" and protocol == "fipa-contract-net":
+    if act == "propose" and protocol is not None and protocol.endswith("contract-net"):
         assert [answer.performative for answer in answers] == [Performative.REJECT_PROPOSAL]
         assert told(answers[0]).cause == Cause.LATE
     elif act == "not-understood" or (is_answer and protocol is not None):
@@ -287,12 +290,53 @@ async def test_an_act_that_belongs_to_no_conversation(
     assert [fact.performative for fact in scene.facts if isinstance(fact, OutOfSequence)] == [act.value]
 
 
+@pytest.mark.parametrize("protocol", ["fipa-english-auction", "fipa-dutch-auction"])
+async def test_a_bid_for_an_auction_that_is_forgotten_is_dropped(scene: Scene, protocol: str) -> None:
+    # A bidder that has been told of the end expects no rejection any more.
+    bid = message(Performative.PROPOSE, protocol=protocol, conversation_id="c9", reply_with="r9")
+    assert await scene.hear(bid) == []
+    assert len([fact for fact in scene.facts if isinstance(fact, OutOfSequence)]) == 1
+
+
+async def test_notifications_for_a_subscription_that_is_forgotten_are_stopped_once(scene: Scene) -> None:
+    def notification(**parameters: Any) -> AclMessage:
+        fields = {"protocol": "fipa-subscribe", "conversation_id": "c9", "content": '{"sum": {"value": 1}}'}
+        return message(Performative.INFORM, **{**fields, **parameters})
+
+    (stop,) = await scene.hear(notification())
+    assert (stop.performative, stop.conversation_id) == (Performative.CANCEL, "c9")
+    assert stop.protocol == "fipa-subscribe"
+    done = {"content": '{"done": {}}', "in_reply_to": stop.reply_with}
+    for parameters in ({}, {"reply_with": "r9"}, done):
+        assert await scene.hear(notification(**parameters)) == []
+    assert len([fact for fact in scene.facts if isinstance(fact, OutOfSequence)]) == 3
+    assert len(await scene.hear(notification(conversation_id="c10"))) == 1
+    assert len(await scene.hear(notification(), AgentIdentifier.of("other@here/1"))) == 1
+    assert await scene.hear(notification(conversation_id="c11", content='{"done": {}}')) == []
+
+
+async def test_no_more_conversations_are_remembered_as_stopped_than_peers(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(complaints, "REMEMBERED_PEERS", 5)
+    for number in range(20):
+        late = message(Performative.INFORM, protocol="fipa-subscribe", conversation_id=f"c{number}")
+        assert len(await scene.hear(late)) == 1
+    assert len(scene.mailroom._complaints._stopped) == 5
+
+
+async def test_a_stranger_s_agree_stops_nothing(scene: Scene) -> None:
+    late = message(Performative.AGREE, protocol="fipa-request", conversation_id="c9")
+    assert await scene.hear(late) == []
+
+
 async def test_a_not_understood_is_never_answered(scene: Scene) -> None:
     for fields in (
         {},
         {"content": "nonsense"},
         {"protocol": "fipa-chat", "conversation_id": "c"},
         {"protocol": "fipa-request", "conversation_id": "c"},
+        {"protocol": "fipa-brokering", "conversation_id": "c"},
         {"user_parameters": {ABOUT: "c"}},
     ):
         assert await scene.hear(message(Performative.NOT_UNDERSTOOD, **fields)) == []
@@ -336,10 +380,30 @@ async def test_a_bounce_ends_the_conversation_and_is_kept_as_a_dead_letter(scene
     assert len([fact for fact in scene.facts if isinstance(fact, MessageUndelivered)]) == 1
 
 
-async def test_a_message_that_cannot_be_sent_opens_no_conversation(scene: Scene) -> None:
+async def test_a_message_that_cannot_be_sent_opens_no_conversation_and_leaves_no_trace() -> None:
+    traced: list[AclMessage] = []
+    scene = Scene(HANDLERS, trace=lambda each, _peer: traced.append(each))
     with pytest.raises(ValueError, match=r"U\+0001"):
         scene.mailroom.open(REQUEST, request(content="\x01"), PEER)
     assert scene.mailroom.conversations() == []
+    assert traced == []
+    await scene.close()
+
+
+async def test_a_trace_is_in_causal_order_though_the_answer_comes_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    traced: list[AclMessage] = []
+    scene = Scene(HANDLERS, trace=lambda each, _peer: traced.append(each))
+    agree = message(Performative.AGREE, protocol="fipa-request", conversation_id="c1", in_reply_to="r1")
+
+    def answer(_stanza: str) -> None:
+        scene.mailroom.take(element(wire.render(agree, "me@here/1", "a1"), PEER.jid))
+
+    monkeypatch.setattr(scene.transport, "hand_over", answer)
+    scene.mailroom.open(REQUEST, request(), PEER)
+    assert [each.performative.value for each in traced] == ["request", "agree"]
+    await scene.close()
 
 
 async def test_someone_else_cannot_speak_in_a_conversation(scene: Scene) -> None:
@@ -379,12 +443,13 @@ async def test_a_listener_that_raises_does_not_deafen_the_agent() -> None:
 
 
 async def test_our_own_mistake_at_a_request_is_answered_with_failure() -> None:
-    def may_ask(peer: AgentIdentifier) -> bool:
-        if peer.name == "peer@here":
-            return True
-        raise KeyError(peer.name)
+    class Odd(Authority):
+        def objection(self, received: Received, peer: AgentIdentifier, protocol: object) -> str | None:
+            if peer.name == "peer@here":
+                return None
+            raise KeyError(peer.name)
 
-    scene = Scene(HANDLERS, may_ask=may_ask)
+    scene = Scene(HANDLERS, authority=Odd(ME))
     (answer,) = await scene.hear(request(), AgentIdentifier.of("odd@here/1"))
     assert answer.performative is Performative.FAILURE
     assert told(answer).cause == Cause.INTERNAL_ERROR
@@ -417,7 +482,7 @@ async def test_a_dead_letter_that_cannot_be_kept_is_a_fact_and_stops_nothing(
     ]
     seat = scene.mailroom.open(REQUEST, request(), PEER)
     scene.delivery.bounced(
-        Bounced(stanza_id=_id(scene.transport.sent[-1]), peer="x", condition="gone", text="")
+        Bounced(stanza_id=_id(scene.transport.sent[-1]), peer=PEER.name, condition="gone", text="")
     )
     assert seat.is_over
     assert await answers_well(scene)
@@ -463,12 +528,12 @@ async def test_a_notice_goes_to_its_conversation_or_nowhere(scene: Scene) -> Non
 async def test_ended_conversations_are_forgotten_after_a_while(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mailroom, "LINGER", 0.01)
+    monkeypatch.setattr(seating, "LINGER", 0.01)
     await scene.hear(request())
-    assert len(scene.mailroom._seats) == 1
+    assert len(list(scene.mailroom._seats)) == 1
     await asyncio.sleep(0.03)
-    assert not scene.mailroom._seats
-    assert not scene.mailroom._timers
+    assert not list(scene.mailroom._seats)
+    assert not scene.mailroom._seats._timers
 
 
 async def test_live_conversations_are_listed_oldest_first(manual_clock: ManualClock) -> None:
@@ -480,33 +545,31 @@ async def test_live_conversations_are_listed_oldest_first(manual_clock: ManualCl
     await scene.close()
 
 
-async def test_ten_thousand_open_conversations_cost_a_message_no_more_than_ten() -> None:
-    async def seconds(conversations: int) -> float:
-        """Time to route 200 answers, one to each of as many conversations: the best of three."""
+async def test_among_ten_thousand_open_conversations_a_message_finds_its_own_as_quickly() -> None:
+    def crowd(conversations: int) -> tuple[Scene, list[Any]]:
+        """Two hundred stanzas, each for another one of so many conversations."""
         scene = Scene()
         for number in range(conversations):
             scene.mailroom.open(REQUEST, request(number), PEER)
-        best = float("inf")
-        stanzas = []
-        for number in range(0, conversations, max(1, conversations // 200)):
-            agree = message(Performative.AGREE, protocol="fipa-request", conversation_id=f"c{number}")
-            stanza = (
-                f'<message><x xmlns="jabber:x:data"><title>spade:x:metadata</title>'
-                f'<field var="performative"><value>{agree.performative}</value></field>'
-                f'<field var="conversation-id"><value>c{number}</value></field></x></message>'
-            )
-            stanzas.append(element(stanza, PEER.jid))
-        for _round in range(3):
-            started = perf_counter()
-            for stanza_ in (stanzas * 200)[:200]:
-                scene.mailroom.take(stanza_)
-            best = min(best, perf_counter() - started)
-        await scene.close()
-        return best
+        assert len(scene.mailroom.conversations()) == conversations
+        chosen = range(0, conversations, conversations // 200)
+        agrees = [message(Performative.AGREE, conversation_id=f"c{number}") for number in chosen]
+        return scene, [element(wire.render(each, "me@here/1", ""), PEER.jid) for each in agrees]
 
-    few = await seconds(10)
-    # A search through all of them would take hundreds of times as long.
-    assert await seconds(10_000) < few * 10
+    def seconds(scene: Scene, stanzas: list[Any]) -> float:
+        """Processor time of this thread to route them: what else runs on the machine does not count."""
+        started = thread_time()
+        for stanza in stanzas:
+            scene.mailroom.take(stanza)
+        return thread_time() - started
+
+    few, many = crowd(200), crowd(10_000)
+    turns_of_each = [(seconds(*few), seconds(*many)) for _round in range(10)]
+    best_of_few, best_of_many = map(min, zip(*turns_of_each, strict=True))
+    # Even copying a dictionary of them for each message takes four times as long, and a search twenty times.
+    assert best_of_many < 2 * best_of_few
+    for scene, _stanzas in (few, many):
+        await scene.close()
 
 
 async def test_closing_tells_those_who_wait_and_leaves_nothing_behind() -> None:
@@ -532,7 +595,7 @@ async def test_closing_tells_those_who_wait_and_leaves_nothing_behind() -> None:
     assert "me was stopped" in str(await seat.step())
     assert ended == ["cleaned up"]
     assert asyncio.all_tasks() == before
-    assert not scene.mailroom._seats or all(each.is_over for each in scene.mailroom._seats.values())
+    assert all(each.is_over for each in scene.mailroom._seats)
     result = await scene.delivery.send(message(receiver=(PEER,)))
     assert isinstance(result, Undelivered)
 
@@ -545,7 +608,7 @@ async def test_an_agent_may_speak_with_itself() -> None:
     await scene.hear_stanza(scene.transport.sent[-1], myself)
     assert seat.conversation.state == "DONE"
     assert seat.conversation.role is Role.INITIATOR
-    assert {each.is_over for each in scene.mailroom._seats.values()} == {True}
+    assert {each.is_over for each in scene.mailroom._seats} == {True}
     # Nothing of that is anybody's turn any more; it is counted.
     assert await scene.hear(request(), myself) == []
     await scene.close()

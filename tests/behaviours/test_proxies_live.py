@@ -5,19 +5,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import json
 from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
-from behaviours import brokering, initiating, participating
+from behaviours import initiating, mediating, participating
 from behaviours.brokering import TARGET, Brokered, proxy
-from behaviours.events import MessageReceived, MessageSent, OutOfSequence
+from behaviours.conversing import HEARERS
+from behaviours.events import (
+    ConversationOpened,
+    MessageReceived,
+    MessageSent,
+    MessageUndelivered,
+    OutOfSequence,
+)
+from behaviours.handlers import hears
 from behaviours.outcomes import Expired, Fail, Failed, NotUnderstood, Refuse, Refused, Succeeded
 from behaviours.participating import Participation
+from behaviours.wire import STANZA_LIMIT, render
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
-from ontology.content import Done, explain
+from ontology.content import Done, Reason, Term, explain
 from ontology.errors import Cause
 from ontology.interaction import INTERACTION, Nested, Proxy, ProxyDone, Truth
 from protocols.brokering import BROKERING
@@ -156,8 +166,8 @@ async def test_those_that_were_recruited_and_do_not_understand_say_so_to_the_ini
 async def test_a_silent_target_is_told_of_by_the_broker_in_time(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(brokering, "REPLY_WITHIN", 0.2)
-    monkeypatch.setattr(brokering, "RESULT_WITHIN", 0.1)
+    monkeypatch.setattr(mediating, "REPLY_WITHIN", 0.2)
+    monkeypatch.setattr(mediating, "RESULT_WITHIN", 0.1)
     asker, broker, targets = await trio(world, at("slow", "mute", "quick"), slow=forever, quick=Temperature())
     puppet = await Puppet.start(world, "mute")
     found = told(await ask(asker, "broker"))
@@ -168,16 +178,19 @@ async def test_a_silent_target_is_told_of_by_the_broker_in_time(
 
 
 @both_ways
-async def test_who_is_silent_for_too_long_is_missing_in_the_replies(world: World, way: str) -> None:
+async def test_who_is_silent_for_too_long_is_missing_in_the_replies(
+    world: World, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(participating, "AGREE_AFTER", 60)  # else an agree may cross the cancel
     asker, broker, (quick, slow) = await trio(world, at("quick", "slow"), quick=Temperature(), slow=forever)
     brokered = await ask(asker, way, reply_within=0.2, result_within=0.2)
     assert told(brokered) == {"quick": 20.5}
     assert brokered.targets == ("quick@localhost", "slow@localhost")
-    if way == "broker":
-        await ended(world, "slow", "CANCELLED")
-        await ended(world, "asker", "CANCELLED")
-    await all_over(world, asker, broker, quick)
-    await slow.stop()
+    await ended(world, "slow", "CANCELLED")
+    await ended(world, "asker", "CANCELLED" if way == "broker" else "DONE")
+    await all_over(world, asker, broker, quick, slow)
+    assert told(brokered) == {"quick": 20.5}
+    assert not world.of(OutOfSequence)
 
 
 @both_ways
@@ -298,6 +311,192 @@ async def test_who_is_designated_gets_the_replies_instead_of_the_initiator(world
     await all_over(world, asker)
 
 
+class Listener(House):
+    """Takes note of what it is told by agents that it has not asked."""
+
+    def __init__(self, *who: Any, **parts: Any) -> None:
+        super().__init__(*who, **parts)
+        self.heard: list[tuple[str, Term]] = []
+
+    @hears(Temperature)
+    @hears(Truth)
+    @hears(Done)
+    @hears(Reason)
+    def take_note(self, term: Term, sender: AgentIdentifier) -> None:
+        """Of results, and of reasons why there is none."""
+        self.heard.append((sender.local_name, term))
+
+
+async def test_all_that_are_designated_get_every_reply(world: World) -> None:
+    puppet, ear = await Puppet.start(world, "puppet"), await world.start(Listener, "ear")
+    asker, broker, targets = await trio(world, at("a", "b"), a=Temperature(celsius=1), b=Refuse("busy", "no"))
+    found = await ask(asker, "recruit", designated=["puppet@localhost", ear.me, asker.me])
+    assert told(found) == {"a": 1, "b": (Refused, "busy")}  # it is one of them itself
+    heard = {each.sender.name: each for each in [(await puppet.next()).message for _ in "ab"]}  # type: ignore[union-attr]
+    assert heard["b@localhost"].performative is Performative.REFUSE
+    answer = heard["a@localhost"]
+    (opened,) = broker.terms
+    assert opened.designated == (puppet.jid, ear.me, asker.me)  # type: ignore[attr-defined]
+    # In the words of the embedded conversation, under the proxy's id (FIPA00034).
+    (ours,) = {each.conversation_id for each in world.of(ConversationOpened, agent=ASKER)}
+    assert (answer.protocol, answer.conversation_id, answer.ontology) == ("fipa-query", ours, HOUSE.label)
+    await world.until(lambda: len(ear.heard) == 2, "both replies")
+    assert dict(ear.heard) == {"a": Temperature(celsius=1), "b": Reason(cause="busy", text="no")}
+    await all_over(world, asker, broker, ear, *targets)
+    assert not world.of(OutOfSequence)
+
+
+@pytest.mark.parametrize(
+    ("message", "performative", "result"),
+    [(IsFree(), "query-if", Truth(value=True)), (Move(), "request", Done())],
+)
+async def test_who_is_designated_hears_any_kind_of_result(
+    world: World, message: Any, performative: str, result: Term
+) -> None:
+    ear = await world.start(Listener, "ear")
+    await world.start(functools.partial(House, confirm=True, move=Done()), "a")
+    asker, _broker, _none = await trio(world, at("a"))
+    await asker.recruit(BROKER, ANYBODY, message, performative=performative, designated=[ear.me])
+    await world.until(lambda: ear.heard == [("a", result)], "the result")
+
+
+async def test_who_is_designated_hears_of_those_that_do_nothing_of_the_kind(world: World) -> None:
+    class Deaf(House):
+        answer = None  # type: ignore[assignment]
+
+    ears = [await world.start(Listener, name) for name in ("left", "right")]
+    asker, _broker, _none = await trio(world, at("deaf", "stranger"))
+    await world.start(Deaf, "deaf")
+    await world.start(functools.partial(House, answer=Foreign()), "stranger")
+    await ask(asker, "recruit", designated=["left@localhost", "right@localhost"])
+    await world.until(lambda: all(len(ear.heard) == 2 for ear in ears), "both of both")
+    for ear in ears:
+        causes = {name: term.cause for name, term in ear.heard}  # type: ignore[attr-defined]
+        assert causes == {"deaf": Cause.UNSUPPORTED_FUNCTION, "stranger": Cause.INTERNAL_ERROR}
+
+
+async def test_one_that_is_designated_and_not_there_keeps_nothing_from_the_others(world: World) -> None:
+    go_on = asyncio.Event()
+
+    async def slowly(_query: Temperatures, task: Participation) -> Temperature:
+        task.agree()
+        await go_on.wait()
+        return Temperature(celsius=3)
+
+    ear = await world.start(Listener, "ear")
+    asker, broker, (a,) = await trio(world, at("a"), a=slowly)
+    await ask(asker, "recruit", designated=["nobody@localhost", "ear@localhost"])
+    await world.fact(MessageUndelivered, agent="a@localhost", peer="nobody@localhost")
+    go_on.set()
+    await world.until(lambda: ear.heard == [("a", Temperature(celsius=3))], "the result")
+    # Where none of them is there, nobody works on for nobody.
+    a.parts["answer"] = forever
+    await ask(asker, "recruit", designated=["nobody@localhost", "nowhere@localhost"])
+    await becomes(lambda: len(a.tasks) == 2)
+    a.tasks[1].agree()
+    await ended(world, "a", "UNREACHABLE")
+    await becomes(a.was_cancelled.is_set)
+    await all_over(world, asker, broker, a)
+
+
+async def test_who_was_recruited_does_not_look_whether_the_recruiter_is_there(world: World) -> None:
+    async def promise(_query: Temperatures, task: Participation) -> None:
+        task.agree()
+        await asyncio.Event().wait()
+
+    asker, broker, (a,) = await trio(world, at("a"), a=promise)
+    asking = asyncio.create_task(ask(asker, "recruit"))
+    await world.fact(MessageReceived, agent=ASKER, performative="agree", peer="a@localhost")
+    assert [seat._watch for seat in a.mailroom._seats] == [None]
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await all_over(world, asker, broker, a)
+
+
+async def test_who_listens_for_nothing_counts_and_drops_what_it_has_not_asked_for(world: World) -> None:
+    await world.start(House, "ear")
+    asker, _broker, _targets = await trio(world, at("a"), a=Temperature())
+    await ask(asker, "recruit", designated=["ear@localhost"])
+    await world.fact(OutOfSequence, agent="ear@localhost", performative="inform", peer="a@localhost")
+
+
+async def test_a_broker_has_no_designated_receivers(world: World) -> None:
+    asker, _broker, _targets = await trio(world, at("a"))
+    with pytest.raises(TypeError, match="designated"):
+        await ask(asker, "broker", designated=["ear@localhost"])
+
+
+async def test_a_reply_to_may_name_several_in_any_protocol(world: World) -> None:
+    puppets = [await Puppet.start(world, name) for name in ("one", "two", "three")]
+    mover = await world.start(functools.partial(House, move=Done()), "mover")
+    several = tuple(each.jid for each in puppets[1:])
+    puppets[0].say(opens(Performative.REQUEST, "fipa-request", Move(), reply_to=several), mover.me)
+    odd = opens(Performative.REQUEST, "fipa-request", Move(), reply_to=several, ontology="latin")
+    puppets[0].say(odd.model_copy(update={"conversation_id": "c2"}), mover.me)
+    for puppet in puppets[1:]:
+        heard = {(await puppet.next()).message.performative for _ in range(2)}  # type: ignore[union-attr]
+        assert heard == {Performative.INFORM, Performative.NOT_UNDERSTOOD}
+    await puppets[0].hears_nothing(mover.me)
+
+
+async def test_a_reply_to_is_no_loudspeaker(world: World) -> None:
+    puppet, mover = await Puppet.start(world, "puppet"), await world.start(House, "mover")
+    many = tuple(at(*[f"agent{number}" for number in range(HEARERS + 1)]))
+    puppet.say(opens(Performative.REQUEST, "fipa-request", Move(), reply_to=many), mover.me)
+    reason = await puppet.hear_reason(Performative.REFUSE)
+    assert (reason.cause, reason.text) == (
+        Cause.UNSUPPORTED_VALUE, "reply-to names 17 agents; 16 are answered at most",
+    )  # fmt: skip
+    asker, _broker, _none = await trio(world, at("a"))
+    found = why(await ask(asker, "recruit", designated=many), Refused)
+    assert found == (Cause.UNSUPPORTED_VALUE, "17 agents are designated; 16 can be, at most")
+    assert len(world.of(MessageSent, agent="mover@localhost")) == 1
+
+
+@pytest.mark.parametrize("protocol", [BROKERING, RECRUITING], ids=lambda each: each.name)
+@pytest.mark.parametrize(
+    ("label", "address", "told"),
+    [
+        ("", "", "ontology: String should have at least 1 character"),
+        ("x" * 2000, "", "ontology: String should have at most 1024 characters"),
+        ("a\uffff", "", "U+FFFF"),
+        (HOUSE.label, "b@localhost c@localhost", "'b@localhost c@localhost' is no address"),
+        (HOUSE.label, "b<@localhost", "'b<@localhost' is no agent's name"),
+        (HOUSE.label, "b@localhost/\uffff", "U+FFFF"),
+    ],
+)
+async def test_what_cannot_be_passed_on_is_refused_before_anybody_is_looked_for(
+    world: World, protocol: Any, label: str, address: str, told: str
+) -> None:
+    _asker, broker, _none = await trio(world, at("a"))
+    puppet = await Puppet.start(world, "puppet")
+    nested = Nested(ontology=label, content=HOW_WARM.content)
+    who = [AgentIdentifier(name="b@localhost", addresses=(f"xmpp:{address}",))] if address else []
+    wanted = Proxy(template=ANYBODY, performative="query-ref", message=nested, designated=tuple(who))
+    content = json.dumps({"proxy": wanted.model_dump(exclude_none=True)})
+    puppet.say(opens(Performative.PROXY, protocol.name, Foreign(), content=content), broker.me)
+    reason = await puppet.hear_reason(Performative.REFUSE)
+    assert told in reason.text
+    assert broker.terms == []
+    await all_over(world, broker)
+
+
+async def test_a_reply_that_is_too_large_to_be_passed_on_is_told_of(world: World) -> None:
+    puppet = await Puppet.start(world, "puppet")
+    asker, broker, _targets = await trio(world, at("puppet", "a"), a=Temperature(celsius=1))
+    asking = asyncio.create_task(ask(asker, "broker"))
+    asked = await puppet.hear(Performative.QUERY_REF)
+    empty = asked.reply(Performative.REFUSE, content=explain("busy", ""))
+    room = STANZA_LIMIT - len(render(empty, BROKER, "puppet99"))
+    puppet.say(asked.reply(Performative.REFUSE, content=explain("busy", "a" * (room - 40))), broker.me)
+    found = await asking
+    assert told(found) == {"a": 1, "puppet": (Failed, Cause.INTERNAL_ERROR)}
+    text = found.replies["puppet@localhost"].reason.text
+    assert text.startswith("the reply of puppet@localhost is lost: the message has 1,000,0")
+    await all_over(world, asker, broker)
+
+
 async def test_neither_the_initiator_nor_the_recruiter_is_recruited(world: World) -> None:
     asker, broker, _targets = await trio(world, at("asker", "broker", "a"), a=Temperature(celsius=3))
     assert (await ask(asker, "recruit")).targets == ("a@localhost",)
@@ -340,18 +539,82 @@ async def test_a_cancel_goes_through_the_broker_to_every_target(world: World) ->
     await becomes(lambda: not broker.mailroom._tasks and not asker.mailroom._tasks)
 
 
-async def test_once_the_recruiter_is_done_nobody_waits_for_it_to_cancel(world: World) -> None:
-    asker, broker, (a,) = await trio(world, at("a"), a=forever)
+async def test_once_the_recruiter_is_done_the_targets_themselves_are_cancelled(world: World) -> None:
+    asker, broker, (quick, a) = await trio(world, at("quick", "a"), quick=Temperature(), a=forever)
     asking = asyncio.create_task(ask(asker, "recruit"))
     await a.started.wait()
-    await world.fact(MessageReceived, agent=ASKER, performative="inform")
+    await world.fact(MessageReceived, agent=ASKER, performative="inform", count=2)
     await asyncio.sleep(0)
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
-    await all_over(world, asker, broker)
+    await ended(world, "a", "CANCELLED")
+    assert a.was_cancelled.is_set()
+    await all_over(world, asker, broker, quick, a)
     await becomes(lambda: not asker.mailroom._tasks)
-    await a.stop()
+    assert [each.peer for each in world.of(MessageSent, performative="cancel")] == ["a@localhost"]
+    await world.fact(MessageReceived, agent=ASKER, peer="a@localhost", performative="inform")
+    assert not world.of(OutOfSequence)
+
+
+async def test_a_cancel_that_crosses_the_recruiters_last_word_goes_on_to_the_targets(world: World) -> None:
+    puppet, target = await Puppet.start(world, "broker"), await Puppet.start(world, "a")
+    asker = await world.start(House, "asker")
+    asking = asyncio.create_task(ask(asker, "recruit"))
+    asked = await puppet.hear(Performative.PROXY)
+    puppet.say(asked.reply(Performative.AGREE), asker.me)
+    asking.cancel()
+    cancel = await puppet.hear(Performative.CANCEL)
+    puppet.say(asked.reply(Performative.INFORM, content=done("a")), asker.me)
+    puppet.say(cancel.reply(Performative.FAILURE, content=explain("late", "it is done")), asker.me)
+    stop = await target.hear(Performative.CANCEL)
+    assert (stop.conversation_id, stop.protocol) == (asked.conversation_id, "fipa-query")
+    assert HOUSE.parse(stop.content) == Temperatures()
+    target.say(stop.reply(Performative.FAILURE, content="too late"), asker.me)
+    target.say(warm(asked, 3), asker.me)
+    await world.fact(OutOfSequence, agent=ASKER, performative="inform")
+    assert len(world.of(OutOfSequence, agent=ASKER)) == 1
+    await all_over(world, asker)
+
+
+async def test_whoever_is_answered_may_cancel_and_nobody_else(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(participating, "AGREE_AFTER", 60)
+    asker, one, two, stranger = [await Puppet.start(world, name) for name in ("p", "one", "two", "stranger")]
+    mover = await world.start(functools.partial(House, move=forever), "mover")
+    asked = opens(Performative.REQUEST, "fipa-request", Move(), reply_to=(one.jid, two.jid))
+    asker.say(asked, mover.me)
+    await mover.started.wait()
+    cancel = asked.model_copy(update={"performative": Performative.CANCEL, "reply_to": (), "reply_with": "x"})
+    stranger.say(cancel, mover.me)
+    assert (await stranger.hear(Performative.NOT_UNDERSTOOD)).in_reply_to == "x"
+    assert not mover.was_cancelled.is_set()
+    mover.tasks[0].agree()
+    for each in (one, two):
+        await each.hear(Performative.AGREE)
+    one.say(cancel.model_copy(update={"performative": Performative.NOT_UNDERSTOOD}), mover.me)
+    await world.fact(MessageReceived, agent="mover@localhost", performative="not-understood")
+    two.say(cancel, mover.me)
+    assert (await two.hear(Performative.INFORM)).in_reply_to == "x"
+    await ended(world, "mover", "CANCELLED")
+    assert mover.was_cancelled.is_set()
+    for each in (asker, one, two):  # it answers who has cancelled
+        await each.hears_nothing(mover.me)
+    await all_over(world, mover)
+
+
+async def test_a_recruiter_that_takes_back_what_it_has_passed_on_is_answered_itself(world: World) -> None:
+    asker, one = await Puppet.start(world, "p"), await Puppet.start(world, "one")
+    mover = await world.start(functools.partial(House, move=forever), "mover")
+    asked = opens(Performative.REQUEST, "fipa-request", Move(), reply_to=(one.jid,))
+    asker.say(asked, mover.me)
+    await mover.started.wait()
+    cancel = asked.model_copy(update={"performative": Performative.CANCEL, "reply_to": (), "reply_with": "x"})
+    asker.say(cancel, mover.me)
+    await ended(world, "mover", "CANCELLED")
+    assert (await asker.hear(Performative.INFORM)).in_reply_to == "x"
+    await all_over(world, mover)
 
 
 async def test_a_broker_that_does_not_let_its_search_be_stopped_confirms_all_the_same(world: World) -> None:

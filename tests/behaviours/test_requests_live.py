@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from behaviours import conversing, initiating, participating, wire
-from behaviours.connection import XmppConnection
+from behaviours import conversing, initiating, participating, watching, wire
+from behaviours.connection import Life, XmppConnection
 from behaviours.events import (
     ConversationEnded,
     ConversationOpened,
@@ -42,7 +42,7 @@ from ontology.errors import Cause
 from society.xmpp_server import Limits, ScriptedFaults
 from tests.behaviours.puppets import Puppet
 from tests.behaviours.samples import SUMS, Add, Adder, Asker, Forward, Half, Sum, Unknown
-from tests.conftest import World
+from tests.conftest import World, becomes
 
 ASKER, ADDER = "asker@localhost", "adder@localhost"
 
@@ -182,9 +182,11 @@ async def test_an_action_that_the_agent_does_not_do_is_refused(world: World) -> 
 async def test_a_slow_handler_has_agreed_meanwhile(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(participating, "AGREE_AFTER", 0.01)
     adder, asker = await world.start(Adder, "adder"), await world.start(Asker, "asker")
+    silent = await Puppet.start(world, "puppet")
     asking = asyncio.ensure_future(asker.request(adder.me, Add(manner="holding"), reply_within=0.2))
     await world.fact(MessageReceived, agent=ASKER, performative="agree")
-    await asyncio.sleep(0.25)  # the reply-by has passed, and the agree has done away with it
+    # A later reply-by has passed, so this one has as well; the agree has done away with it.
+    assert isinstance(await asker.request(silent.jid, Add(), reply_within=0.2), Expired)
     adder.release.set()
     assert value(await asking) == 3
 
@@ -238,6 +240,21 @@ async def test_no_answer_in_time_is_an_outcome(world: World) -> None:
     call = await puppet.hear(Performative.REQUEST)
     puppet.say(call.reply(Performative.INFORM, content='{"sum": {"value": 1}}'), asker.me)
     await world.fact(OutOfSequence, agent=ASKER, performative="inform")
+    await puppet.hears_nothing(asker.me)
+
+
+async def test_whoever_agrees_too_late_is_told_to_stop_once(world: World) -> None:
+    puppet, asker = await Puppet.start(world, "puppet"), await world.start(Asker, "asker")
+    assert isinstance(await asker.request(puppet.jid, Add(), reply_within=0.05), Expired)
+    call = await puppet.hear(Performative.REQUEST)
+    puppet.say(call.reply(Performative.AGREE), asker.me)
+    cancel = await puppet.hear(Performative.CANCEL)
+    assert cancel.conversation_id == call.conversation_id
+    puppet.say(call.reply(Performative.AGREE), asker.me)
+    puppet.say(cancel.reply(Performative.FAILURE, content="too late"), asker.me)
+    puppet.say(call.reply(Performative.INFORM, content='{"sum": {"value": 1}}'), asker.me)
+    await world.fact(OutOfSequence, agent=ASKER, count=3)
+    assert len(world.of(MessageReceived, agent=ASKER)) == 4  # the answer to the cancel was expected
     await puppet.hears_nothing(asker.me)
 
 
@@ -551,7 +568,7 @@ async def test_nobody_works_on_for_an_initiator_that_has_gone(world: World) -> N
     adder, asker = await world.start(Adder, "adder"), await world.start(Asker, "asker")
     asking = asyncio.ensure_future(asker.request(adder.me, Add(manner="agreeing"), result_within=None))
     await asyncio.wait_for(adder.started.wait(), 5)
-    await asyncio.sleep(0.05)  # it has answered a first probe
+    await becomes(lambda: bool(adder.client._answering))  # a first probe
     cut(asker.client)
     await asyncio.wait_for(adder.was_cancelled.wait(), 10)
     asking.cancel()
@@ -562,7 +579,7 @@ async def test_a_cancel_is_left_for_a_peer_that_is_taken_as_gone(world: World) -
     asking = asyncio.ensure_future(asker.request(puppet.jid, Add(), result_within=None))
     call = await puppet.hear(Performative.REQUEST)
     puppet.say(call.reply(Performative.AGREE), asker.me)
-    seat = next(iter(asker.mailroom._seats.values()))
+    seat = next(iter(asker.mailroom._seats))
     seat._take_back()
     cancel = await puppet.hear(Performative.CANCEL)
     assert (cancel.conversation_id, cancel.protocol) == (call.conversation_id, "fipa-request")
@@ -575,7 +592,7 @@ async def test_a_cancel_is_left_for_a_peer_that_is_taken_as_gone(world: World) -
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look ten times as often whether a peer is still there."""
-    monkeypatch.setattr(conversing, "PROBE_EVERY", conversing.PROBE_EVERY / 10)
+    monkeypatch.setattr(watching, "PROBE_EVERY", watching.PROBE_EVERY / 10)
 
 
 def cut(connection: Any) -> None:
@@ -586,7 +603,7 @@ def cut(connection: Any) -> None:
 
 
 def test_the_time_until_a_peer_is_taken_as_gone() -> None:
-    assert conversing.PROBE_EVERY * conversing.GONE_AFTER <= 5
+    assert watching.PROBE_EVERY * watching.GONE_AFTER <= 5
 
 
 @pytest.mark.usefixtures("_impatient")
@@ -594,7 +611,7 @@ async def test_a_peer_that_vanishes_in_the_middle_of_its_work_is_reported(world:
     adder, asker = await world.start(Adder, "adder"), await world.start(Asker, "asker")
     asking = asyncio.ensure_future(asker.request(adder.me, Add(manner="agreeing"), result_within=None))
     await world.fact(MessageReceived, agent=ASKER, performative="agree")
-    await asyncio.sleep(0.05)  # it has answered a first probe
+    await becomes(lambda: bool(asker.client._answering))  # a first probe
     cut(adder.client)
     async with asyncio.timeout(5):
         assert why(await asking) == (Cause.VANISHED, "adder@localhost has left")
@@ -605,7 +622,7 @@ async def test_a_peer_that_vanishes_in_the_middle_of_its_work_is_reported(world:
 async def test_a_peer_that_comes_back_soon_was_never_gone(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conversing, "GONE_AFTER", 20)
+    monkeypatch.setattr(watching, "GONE_AFTER", 20)
     adder, asker = await world.start(Adder, "adder"), await world.start(Asker, "asker")
     asking = asyncio.ensure_future(asker.request(adder.me, Add(manner="agreeing"), result_within=None))
     await world.fact(MessageReceived, agent=ASKER, performative="agree")
@@ -619,15 +636,26 @@ async def test_a_peer_that_comes_back_soon_was_never_gone(
 
 
 @pytest.mark.usefixtures("_impatient")
-async def test_a_peer_that_answers_no_probes_is_believed_to_be_there(world: World) -> None:
+async def test_a_peer_that_answers_no_probes_is_believed_to_be_there(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     puppet, asker = await Puppet.start(world, "puppet"), await world.start(Asker, "asker")
     for handler in list(puppet.connection._XMLStream__handlers):
         if "Ping" in handler.name:
             puppet.connection.remove_handler(handler.name)
+    looks: list[str] = []
+    probe = asker.client.probe
+
+    async def look(jid: str, timeout: float) -> Life:
+        looks.append(jid)
+        life: Life = await probe(jid, timeout)
+        return life
+
+    monkeypatch.setattr(asker.client, "probe", look)
     asking = asyncio.ensure_future(asker.request(puppet.jid, Add(), result_within=None))
     call = await puppet.hear(Performative.REQUEST)
     puppet.say(call.reply(Performative.AGREE), asker.me)
-    await asyncio.sleep(conversing.PROBE_EVERY * (conversing.GONE_AFTER + 3))
+    await becomes(lambda: len(looks) > watching.GONE_AFTER + 1)
     assert not asking.done()
     puppet.say(call.reply(Performative.INFORM, content='{"sum": {"value": 1}}'), asker.me)
     assert value(await asking) == 1

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from behaviours import initiating, participating
+from behaviours import conversing, initiating, participating, publishing
 from behaviours.events import ConversationEnded, HandlerFailed, MessageReceived, MessageSent, OutOfSequence
 from behaviours.handlers import publishes
 from behaviours.outcomes import Expired, Fail, Failed, NotUnderstood, Refuse, Refused
@@ -105,6 +105,54 @@ async def test_a_publisher_that_never_waits_can_be_cancelled(world: World) -> No
     reader, meter = await pair(world, publish)
     async with reader.subscribe(METER, Temperatures()) as updates:
         assert await take(updates, 3) == degrees(3)
+    await closed(world, meter, reader)
+
+
+async def test_a_reader_that_is_too_slow_is_told_so_and_the_publisher_stops(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversing, "WAITING", 20)
+
+    async def publish(_query: Temperatures, _task: Participation) -> AsyncIterator[Any]:
+        for number in itertools.count():
+            yield Temperature(celsius=number)
+
+    reader, meter = await pair(world, publish)
+    async with reader.subscribe(METER, Temperatures()) as updates:
+        await ended(world, "meter", "CANCELLED")
+        await ended(world, "reader", "CANCELLED")
+        *told, ending = [each async for each in updates]
+    assert told == degrees(len(told))
+    assert len(told) == 19  # and the agree
+    assert why(ending)[0] == Cause.OVERLOADED
+    assert "more than 20 messages of meter@localhost wait to be read" in why(ending)[1]
+    assert len(world.of(MessageSent, agent=READER, performative="cancel")) == 1
+    await closed(world, meter, reader)
+
+
+async def test_a_publisher_that_never_waits_keeps_pace_with_the_server(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing, "UNCONFIRMED", 5)
+    go_on = asyncio.Event()
+    count = 0
+
+    async def publish(_query: Temperatures, _task: Participation) -> AsyncIterator[Any]:
+        nonlocal count
+        for count in itertools.count(1):
+            yield Temperature(celsius=count)
+
+    async def confirm(_timeout: float) -> bool:
+        await go_on.wait()
+        return True
+
+    reader, meter = await pair(world, publish)
+    monkeypatch.setattr(meter.client, "confirm", confirm)
+    async with reader.subscribe(METER, Temperatures()) as updates:
+        await take(updates, 5)
+        assert count == 5
+        go_on.set()
+        await take(updates, 20)
     await closed(world, meter, reader)
 
 
@@ -431,6 +479,41 @@ async def test_no_answer_in_time_is_how_it_ends(world: World) -> None:
     assert reader.mailroom.conversations() == []
 
 
+@pytest.mark.parametrize("first", [Performative.AGREE, Performative.INFORM])
+async def test_a_publisher_that_answers_too_late_is_told_to_stop_once(
+    world: World, first: Performative
+) -> None:
+    puppet, reader = await Puppet.start(world, "puppet"), await world.start(House, "reader")
+    (ending,) = [each async for each in reader.subscribe(puppet.jid, Temperatures(), reply_within=0.05)]
+    assert why(ending, Expired)[0] == Cause.EXPIRED
+    asked = await puppet.hear(Performative.SUBSCRIBE)
+    puppet.say(asked.reply(first, content=HOUSE.render(Temperature())), reader.me)
+    cancel = await puppet.hear(Performative.CANCEL)
+    assert (cancel.conversation_id, cancel.protocol) == (asked.conversation_id, "fipa-subscribe")
+    puppet.say(warm(asked, 1), reader.me)  # was under way
+    puppet.say(cancel.reply(Performative.INFORM, content=HOUSE.render(Done())), reader.me)
+    puppet.say(warm(asked, 2), reader.me)
+    await world.fact(OutOfSequence, agent=READER, count=3)
+    assert len(world.of(MessageReceived, agent=READER)) == 4  # the answer to the cancel was expected
+    await puppet.hears_nothing(reader.me)
+
+
+async def test_a_publisher_whose_agree_is_late_stops(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As above, with a publisher that is an agent: what it says is on the way until nobody waits."""
+    reader, meter = await pair(world, telling(*degrees(3)))
+    under_way: list[str] = []
+    with monkeypatch.context() as slow:
+        slow.setattr(meter.client, "hand_over", under_way.append)
+        (ending,) = [each async for each in reader.subscribe(METER, Temperatures(), reply_within=0.2)]
+        assert why(ending, Expired)[0] == Cause.EXPIRED
+    assert len(under_way) == 4
+    for stanza in under_way:
+        meter.client.hand_over(stanza)
+    await ended(world, "meter", "CANCELLED")
+    assert len(world.of(MessageSent, agent=READER, performative="cancel")) == 1
+    await closed(world, meter, reader)
+
+
 async def test_a_not_understood_is_how_it_ends(world: World) -> None:
     puppet, reader = await Puppet.start(world, "puppet"), await world.start(House, "reader")
     async with reader.subscribe(puppet.jid, Temperatures()) as updates:
@@ -451,7 +534,7 @@ async def test_a_cancel_that_is_never_answered_is_let_go_of(
         puppet.say(warm(asked, 1), reader.me)
         assert await take(updates, 1) == [Temperature(celsius=1)]
     await puppet.hear(Performative.CANCEL)
-    await ended(world, "reader", "UNREACHABLE")
+    await ended(world, "reader", "EXPIRED")
     await becomes(lambda: not reader.mailroom._tasks)
 
 
@@ -469,7 +552,7 @@ async def test_a_cancel_that_is_never_answered_is_let_go_of_by_the_one_that_wait
     await asyncio.sleep(0)
     updates.close()
     assert await reading is None
-    await ended(world, "reader", "UNREACHABLE")
+    await ended(world, "reader", "EXPIRED")
     await becomes(lambda: not reader.mailroom._tasks)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from slixmpp import ClientXMPP
 from spade.message import Message
 
 from behaviours.wire import (
+    AGENTS,
     FORM_TITLE,
     Bounced,
     Received,
@@ -225,9 +227,38 @@ def test_a_form_that_is_no_acl_message_says_what_is_wrong(
 
 def test_what_can_be_read_of_an_unreadable_message_names_the_conversation() -> None:
     found = unreadable(form({"performative": "shout", "_thread_node": "c1", "reply-with": "r1"}))
-    assert (found.conversation_id, found.reply_with) == ("c1", "r1")
-    found = unreadable(form({"performative": "shout", "conversation-id": "c" * 2000}))
-    assert found.conversation_id is None
+    assert (found.conversation_id, found.reply_with, found.protocol) == ("c1", "r1", None)
+    found = unreadable(form({"performative": "shout", "conversation-id": "c" * 2000, "protocol": "p"}))
+    assert (found.conversation_id, found.protocol) == (None, None)
+    body = '{"performative": "shout", "conversation-id": "c1", "reply-with": "a\\u0001", "protocol": "p"}'
+    found = unreadable(f"<message><body>{body}</body></message>")
+    assert (found.conversation_id, found.reply_with, found.protocol) == ("c1", None, "p")
+
+
+@pytest.mark.parametrize(
+    ("stanza", "expected"),
+    [
+        (form({"performative": "Not-Understood", "reply-by": "soon"}), True),
+        (form({"performative": "shout"}, '{"performative": "not-understood"}'), False),
+        ('<message><body>{"performative": "not-understood", "colour": 1}</body></message>', True),
+        ('<message><body>{"performative": "not-understood", </body></message>', True),
+        ('<message><body>{"performative": "shout", "content": "not-understood"}</body></message>', False),
+        ("<message><body>(not-understood :colour red)</body></message>", True),
+        ("<message><body>(not-understood-at-all)</body></message>", False),
+        ("<message><body>&lt;fipa-message act='not-understood'/</body></message>", True),
+        ("<message><body>it was not-understood</body></message>", False),
+    ],
+)
+def test_a_broken_not_understood_is_told_from_other_broken_messages(stanza: str, expected: bool) -> None:
+    assert unreadable(stanza).is_not_understood is expected
+
+
+def test_no_more_agents_are_read_in_a_reply_to_than_an_agent_has_time_for() -> None:
+    def replied(count: int) -> str:
+        return form({"performative": "inform", "reply-to": "a@b " * count})
+
+    assert isinstance(incoming(replied(AGENTS)), Received)
+    assert unreadable(replied(AGENTS + 1)).error.text == "reply-to names 1,001 agents; 1,000 are read"
 
 
 @pytest.mark.parametrize(
@@ -301,6 +332,84 @@ def test_a_whole_message_in_the_body_is_understood_in_every_form_with_and_withou
         conversation_id="c1",
         user_parameters={"X-Trace": "7"},
     )
+
+
+@pytest.mark.parametrize(
+    ("stanza", "form"),
+    [
+        (form({"performative": "inform"}), "spade"),
+        (form({"performative": "shout"}), "spade"),
+        (jade(JADE), "spade"),
+        (jade("(lol)"), "spade"),
+        *((jade(FORMATS[each].write(read(JADE)), ""), each) for each in FORMATS),
+        (jade(' {"performative": "shout"}', ""), "json"),
+        (jade('{"performative": "inform"', ""), "json"),
+        (jade('{"temperature": 3}', ""), "spade"),  # a plain SPADE agent's, which has set no metadata
+        (jade("hello", ""), "spade"),
+        (jade("(lol) you did?", ""), "spade"),
+    ],
+)
+def test_whoever_writes_the_message_into_the_body_is_answered_so(stanza: str, form: str) -> None:
+    found = incoming(stanza)
+    assert isinstance(found, Received | Unreadable)
+    assert found.form == form
+
+
+def body_of(message: AclMessage, form: str) -> str:
+    stanza = element(render(message, "ann@here/phone", "1", form), "me@here/1")
+    assert (stanza.get("to"), stanza.get("type"), stanza.get("id")) == ("ann@here/phone", "chat", "1")
+    assert [child.tag for child in stanza] == ["{jabber:client}body"]
+    return stanza.findtext("{jabber:client}body") or ""
+
+
+REFUSAL = AclMessage(
+    performative=Performative.REFUSE,
+    sender=AgentIdentifier(name="me@here"),
+    receiver=(AgentIdentifier.of("ann@here/phone"),),
+    content='{"reason":{"cause":"overloaded","text":"ask again later"}}',
+    conversation_id="c1",
+)
+
+
+def test_an_answer_in_the_body_tells_the_act_and_the_reason_first() -> None:
+    assert body_of(REFUSAL, "json") == (
+        '{"performative": "refuse", "content": {"reason": {"cause": "overloaded", "text": "ask again '
+        'later"}}, "conversation-id": "c1"}'
+    )
+    assert body_of(REFUSAL, "string").startswith('(refuse :content "{\\"reason\\"')
+    assert body_of(REFUSAL, "xml").startswith('<fipa-message act="refuse"><content>{"reason"')
+    agreed = REFUSAL.reply(Performative.AGREE, receiver=REFUSAL.receiver)
+    assert body_of(agreed, "json") == '{"performative": "agree", "conversation-id": "c1"}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None, " ", "no JSON", '"5"', "5", "[1]", '{"a": 1e999}', '{"a": "\\uffff"}', '{"a": "\\u0000"}',
+        '{"a":' * 5000 + "1" + "}" * 5000, '{"a": 1.0, "b": [true, null], "c": "ü \\"x\\""}',
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("form", FORMATS)
+def test_an_answer_in_the_body_is_read_back(form: str, content: str | None) -> None:
+    message = REFUSAL.model_copy(update={"content": content, "user_parameters": {"X-a": "b"}})
+    found = read(body_of(message, form))
+    assert found.content == content or json.loads(found.content or "") == json.loads(content or "")
+    assert found.model_copy(update={"content": None}) == message.model_copy(
+        update={"content": None, "sender": None, "receiver": ()}
+    )
+
+
+def test_what_cannot_be_carried_in_the_body_is_refused_as_well() -> None:
+    for each in FORMATS:
+        with pytest.raises(ValueError, match="which XML cannot carry"):
+            render(REFUSAL.model_copy(update={"conversation_id": "\uffff"}), "ann@here", "1", each)
+        with pytest.raises(ValueError, match="1,000,000 are sent"):
+            render(REFUSAL.model_copy(update={"content": "x" * 1_000_000}), "ann@here", "1", each)
+
+
+def test_a_notice_in_the_body_is_not_kept_either() -> None:
+    notice = REFUSAL.model_copy(update={"user_parameters": {"X-about": "c1"}})
+    assert '<no-store xmlns="urn:xmpp:hints"/></message>' in render(notice, "ann@here", "1", "json")
 
 
 def test_whoever_speaks_in_jades_form_is_answered_in_spades() -> None:

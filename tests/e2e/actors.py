@@ -20,13 +20,16 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from agents.base import LocutionAgent, Server
+from agents.broker import Broker
+from agents.directory_facilitator import DirectoryFacilitator
+from agents.registered import RegisteredAgent
 from behaviours.contracting import Proposal
-from behaviours.handlers import answers, bids, brokers, considers, hears, holds, on, publishes, values
+from behaviours.handlers import answers, bids, considers, hears, holds, on, publishes, values
 from behaviours.outcomes import Refuse, Succeeded
 from behaviours.participating import Participation
 from ontology.aid import AgentIdentifier
 from ontology.content import AgentAction, Concept, Done, Ontology, Predicate, Term
-from ontology.interaction import Proxy, Sale
+from ontology.interaction import Sale
 from ontology.management import DfAgentDescription, ServiceDescription
 from society.xmpp_server import CertificateAuthority, XmppServer
 
@@ -69,14 +72,21 @@ class Painting(Concept):
 HOUSE = Ontology(name="house", version=(1, 0), terms=(Move, IsFree, Where, Here, Offer, Painting))
 
 
-class Resident(LocutionAgent):
+LIVING = ServiceDescription(type="living")
+
+
+class Resident(RegisteredAgent):
     """Takes part in every protocol; its name says how much it would pay or asks."""
 
     ontologies: ClassVar[tuple[Ontology, ...]] = (HOUSE,)
 
-    def __init__(self, *who: Any) -> None:
-        super().__init__(*who)
-        self.worth = {"ann": 3.0, "bob": 5.0}.get(self.me.local_name, 0.0)
+    def __init__(self, *who: Any, directory: str) -> None:
+        super().__init__(*who, directory=directory)
+        self.worth = {"ann": 3.0, "bob": 5.0}[self.me.local_name]
+
+    def services(self) -> tuple[ServiceDescription, ...]:
+        """What the broker finds it by."""
+        return (LIVING,)
 
     @on(Move)
     async def move(self, action: Move, task: Participation) -> Here:
@@ -123,14 +133,22 @@ class Resident(LocutionAgent):
         """Tell on standard output."""
         tell({"bought": sale.price, "by": self.me.local_name})
 
-    @brokers(Proxy)
-    async def find(self, wanted: Proxy, task: Participation) -> Sequence[AgentIdentifier]:
-        """Find the other two."""
-        return [AgentIdentifier.of(f"{name}@localhost") for name in ("ann", "bob")]
+
+class Scribe(LocutionAgent):
+    """Hears what others have asked, and tells it on standard output."""
+
+    ontologies: ClassVar[tuple[Ontology, ...]] = (HOUSE,)
+
+    @hears(Here)
+    def hear(self, here: Here, sender: AgentIdentifier) -> None:
+        """Tell it."""
+        tell({"heard": here.pid, "of": sender.name})
 
 
-ANN, BOB, BROKER = (f"{name}@localhost" for name in ("ann", "bob", "broker"))
-TEMPLATE = DfAgentDescription(services=(ServiceDescription(type="living"),))
+ANN, BOB, BROKER, DIRECTORY, SCRIBE = (
+    f"{name}@localhost" for name in ("ann", "bob", "broker", "directory", "scribe")
+)
+TEMPLATE = DfAgentDescription(services=(LIVING,))
 
 
 def cheapest(proposals: Sequence[Proposal]) -> Sequence[Proposal]:
@@ -223,6 +241,12 @@ async def recruiting(me: Initiator) -> Any:
     return {name: (told(each), each.message.sender.name) for name, each in found.replies.items()}
 
 
+async def designated(me: Initiator) -> Any:
+    """Who was recruited, and replies to the scribe; and how many replies came to us."""
+    found: Any = await me.recruit(BROKER, TEMPLATE, Where(), performative="query-ref", designated=[SCRIBE])
+    return found.targets, len(found.replies)
+
+
 SCENES: dict[str, Callable[[Initiator], Awaitable[Any]]] = {
     f"fipa-{scene.__name__.replace('_', '-')}": scene
     for scene in (
@@ -230,6 +254,10 @@ SCENES: dict[str, Callable[[Initiator], Awaitable[Any]]] = {
         subscribe, english_auction, dutch_auction, brokering, recruiting,
     )
 }  # fmt: skip
+
+
+ASIDE = {"designated": designated}
+"""Scenes of what a protocol has besides."""
 
 
 def tell(line: Any) -> None:
@@ -247,7 +275,8 @@ async def lines() -> AsyncIterator[str]:
 async def serve(folder: str) -> None:
     """Run the server."""
     authority = CertificateAuthority.open(Path(folder))
-    passwords = dict.fromkeys(("ann", "bob", "broker", "initiator"), "secret")
+    names = ("ann", "bob", "broker", "directory", "scribe", "initiator")
+    passwords = dict.fromkeys(names, "secret")
     async with XmppServer(domain="localhost", port=0, passwords=passwords, authority=authority) as server:
         tell({"port": server.port, "ca_file": str(authority.file)})
         async for _line in lines():
@@ -256,13 +285,21 @@ async def serve(folder: str) -> None:
 
 async def participate(server: Server) -> None:
     """Run the participants."""
-    residents = [Resident(jid, "secret", server) for jid in (ANN, BOB, BROKER)]
-    for each in residents:
+    residents = [Resident(jid, "secret", server, directory=DIRECTORY) for jid in (ANN, BOB)]
+    others = [
+        DirectoryFacilitator(DIRECTORY, "secret", server),
+        Broker(BROKER, "secret", server, directory=DIRECTORY),
+        Scribe(SCRIBE, "secret", server),
+    ]
+    for each in (*others, *residents):
         await each.start()
+    for resident in residents:
+        await resident.describe()  # now it stands in the directory
     tell("ready")
     async for _line in lines():
-        tell([each.protocol for resident in residents for each in resident.mailroom.conversations()])
-    for each in residents:
+        found = (each.mailroom.conversations() for each in (*residents, *others))
+        tell([each.protocol for conversations in found for each in conversations])
+    for each in (*residents, *reversed(others)):
         await each.stop()
 
 
@@ -272,7 +309,11 @@ async def initiate(server: Server) -> None:
     await me.start()
     tell("ready")
     async for line in lines():
-        tell(await SCENES[line](me) if line else [each.protocol for each in me.mailroom.conversations()])
+        tell(
+            await {**SCENES, **ASIDE}[line](me)
+            if line
+            else [each.protocol for each in me.mailroom.conversations()]
+        )
     await me.stop()
 
 

@@ -30,6 +30,9 @@ PRINTS = {
     "fipa-dutch-auction": "collector@localhost: 2 at 30 each\n",
     "fipa-brokering": "kettle@localhost: done: temperature\nurn@localhost: done: temperature\n",
     "fipa-recruiting": "kettle@localhost itself: celsius=20.5\n",
+    # No protocol of FIPA's; it stands beside them because agents speak in it all the same.
+    "topic": "".join(f"guest: kettle@localhost says {celsius} degrees\n" for celsius in (20, 60, 100))
+    + "cook: the pot is empty\n",
 }
 
 
@@ -39,7 +42,7 @@ def file_of(protocol: str) -> str:
 
 
 def test_there_is_an_example_of_each_protocol() -> None:
-    assert sorted(PRINTS) == sorted({each.name for each in PROTOCOLS.values()})
+    assert sorted(PRINTS) == sorted({"topic"} | {each.name for each in PROTOCOLS.values()})
     files = {each.name for each in FOLDER.glob("*.py")}
     assert files == {file_of(protocol) for protocol in PRINTS} | {"stage.py"}
 

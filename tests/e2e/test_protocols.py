@@ -130,3 +130,9 @@ def test_dutch_auction(stage: Stage) -> None:
 def test_brokering_and_recruiting(stage: Stage, protocol: str) -> None:
     through = {ANN: BROKER, BOB: BROKER} if protocol == "fipa-brokering" else {ANN: ANN, BOB: BOB}
     assert stage.play(protocol) == {name: [stage.here, sender] for name, sender in through.items()}
+
+
+def test_who_is_designated_hears_the_replies_of_those_that_were_recruited(stage: Stage) -> None:
+    assert stage.play("designated") == [[ANN, BOB], 0]
+    heard = sorted((stage.participants.next() for _ in range(2)), key=lambda line: line["of"])
+    assert heard == [{"heard": stage.participants.pid, "of": name} for name in (ANN, BOB)]

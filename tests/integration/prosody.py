@@ -26,7 +26,7 @@ c2s_ports = {{ {port} }}
 s2s_ports = {{}}
 http_ports = {{}}
 https_ports = {{}}
-modules_enabled = {{ "roster"; "saslauth"; "tls"; "disco"; "ping"; "offline"; "presence"; "message"; "iq" }}
+modules_enabled = {{ "roster"; "saslauth"; "tls"; "disco"; "ping"; "offline"; "presence"; "message"; "iq"; {modules} }}
 modules_disabled = {{ "s2s" }}
 authentication = "internal_hashed"
 storage = "internal"
@@ -69,6 +69,7 @@ async def prosody(
     passwords: Mapping[str, str],
     *,
     publishers: Collection[str] = (),
+    modules: Collection[str] = (),
 ) -> AsyncIterator[Prosody]:
     """Run Prosody with these accounts; it is ended by its process id, whatever happens.
 
@@ -77,6 +78,7 @@ async def prosody(
         authority: signs its certificate.
         passwords: by user.
         publishers: users that may make PubSub nodes.
+        modules: to be enabled as well.
     """
     assert BINARY is not None
     port = free_port()
@@ -90,6 +92,7 @@ async def prosody(
             folder=folder,
             port=port,
             certificate=certificate,
+            modules="; ".join(f'"{module}"' for module in modules),
             publishers="; ".join(f'"{user}@localhost"' for user in publishers),
         )
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import importlib.util
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,14 +138,53 @@ async def test_a_request_as_a_data_form_is_answered(client: AioxmppClient) -> No
 
 async def test_a_request_as_json_in_the_body_is_answered(client: AioxmppClient) -> None:
     answer = await client.ask(client.message('{"performative": "request", "content": {"add": {"a": 1}}}'))
-    assert content(answer) == Sum(value=3)
+    assert not answer.xep0004_data
+    assert json.loads(answer.body.any()) == {"performative": "inform", "content": {"sum": {"value": 3}}}
 
 
-async def test_what_is_not_understood_is_told(client: AioxmppClient) -> None:
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"content": {"add": {"manner": "refusing"}}}, ["refuse", "busy", "I am busy"]),
+        ({"content": {"add": {"manner": "failing"}}}, ["failure", "broken", "the abacus is broken"]),
+        (
+            {"content": {"add": {"c": 1}}},
+            ["not-understood", "unexpected-argument", "add.c is no argument of add"],
+        ),
+        (
+            {"performative": "shout"},
+            ["not-understood", "unsupported-act", "'shout' is none of the 22 acts of FIPA00037"],
+        ),
+    ],
+)
+async def test_whoever_writes_json_reads_the_act_and_the_reason(
+    client: AioxmppClient, said: dict[str, Any], told: list[str]
+) -> None:
+    request = {"performative": "request", "conversation-id": "c1", "reply-with": "r1", **said}
+    answer = json.loads((await client.ask(client.message(json.dumps(request)))).body.any())
+    assert list(answer)[:2] == ["performative", "content"]
+    assert (answer["conversation-id"], answer["in-reply-to"]) == ("c1", "r1")
+    reason = answer["content"]["reason"]
+    assert [answer["performative"], reason["cause"], reason["text"]] == told
+
+
+async def test_what_comes_before_the_result_is_told_in_json_as_well(
+    place: Place, client: AioxmppClient
+) -> None:
+    place.adder.release.set()
+    asked = '{"performative": "request", "conversation-id": "c1", "content": {"add": {"manner": "agreeing"}}}'
+    answers = [json.loads((await client.ask(client.message(asked))).body.any())]
+    while answers[-1].get("performative") != "inform" or "X-about" in answers[-1]:
+        answers.append(json.loads((await asyncio.wait_for(client.heard.get(), 10)).body.any()))
+    assert [each["performative"] for each in answers] == ["agree", "inform", "inform"]
+    assert (answers[1]["X-about"], answers[1]["content"]) == ("c1", {"half": {"done": 0.5}})
+    assert answers[2]["content"] == {"sum": {"value": 3.0}}
+
+
+async def test_what_is_no_message_is_answered_as_agents_do(client: AioxmppClient) -> None:
     answer = await client.ask(client.message("hello"))
     assert "this agent speaks FIPA ACL" in answer.body.any()
-    answer = await client.ask(client.message('{"performative": "request", "content": {"add": {}}}'))
-    assert content(answer) == Sum(value=3)
+    assert answer.xep0004_data[0].title == "spade:x:metadata"
 
 
 async def test_our_agents_converse_over_either_server(place: Place, world: World) -> None:

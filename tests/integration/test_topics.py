@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from behaviours import topics as module
+from behaviours import readings as module
+from behaviours.events import MessageNotUnderstood
 from behaviours.pubsub import PUBSUB
-from behaviours.topics import TopicError
+from behaviours.readings import Update
 from ontology.aid import AgentIdentifier
 from society.xmpp_server import CertificateAuthority
-from tests.behaviours.talkers import Talker, read, talker
+from tests.behaviours.talkers import Note, Talker, read, talker
 from tests.conftest import World
 from tests.integration.prosody import BINARY, prosody
 from tests.requirements import require
@@ -58,106 +58,112 @@ async def delete(owner: Talker, topic: str) -> None:
 
 async def test_every_reader_gets_everything_in_order(enter: Enter) -> None:
     ann, bob, cid = [await enter(name) for name in ACCOUNTS]
-    await ann.topics.publish("prices", "before")
-    readings = [await each.topics.subscribe("prices") for each in (bob, cid, ann)]
-    contents = [f'{{"price": {{"value": {number}}}}}' for number in range(100)]
-    for content in contents:
-        await ann.topics.publish("prices", content, ontology="market/1.0")
+    await ann.publish("prices", "before")
+    readings = [await each.read("prices") for each in (bob, cid, ann)]
+    texts = [str(number) for number in range(100)]
+    for text in texts:
+        await ann.publish("prices", text)
     for reading in readings:
-        assert await read(reading, 100) == contents
-    await ann.topics.publish("prices", "after")
-    message = await asyncio.wait_for(readings[0].receive(), 10)
-    assert message is not None
-    assert (message.performative, message.content, message.language) == ("inform", "after", "json")
-    assert message.sender == AgentIdentifier(name="ann@localhost"), "as the service has it"
+        assert await read(reading, 100) == texts
+    await ann.publish("prices", "after")
+    update = await asyncio.wait_for(readings[0].receive(), 10)
+    ann_as_the_service_has_her = AgentIdentifier(name="ann@localhost")
+    assert update == Update(term=Note(text="after"), publisher=ann_as_the_service_has_her)
     assert bob.heard == []
 
 
 async def test_a_reader_that_comes_first_gets_everything(enter: Enter) -> None:
     ann, bob = await enter("ann"), await enter("bob")
-    reading = await bob.topics.subscribe("prices")
-    also = await bob.topics.subscribe("prices")
+    reading = await bob.read("prices")
+    also = await bob.read("prices")
     for number in range(10):
-        await ann.topics.publish("prices", str(number))
+        await ann.publish("prices", str(number))
     assert await read(reading, 10) == [str(number) for number in range(10)]
     assert await read(also, 10) == [str(number) for number in range(10)]
 
 
 @pytest.mark.parametrize(
-    "content",
-    ["", " ", "a\r\nb\tc", '<&>"]]>', "\u00e9\u2028\U0001f600", '{"a": "\\u0000"}', "x" * 200_000],
-    ids=["empty", "blank", "lines", "markup", "unicode", "escape", "long"],
+    "text",
+    ["", " ", "a\r\nb\tc", '<&>"]]>', "\u00e9\u2028\U0001f600", "\x00\ufffe", "x" * 200_000],
+    ids=["empty", "blank", "lines", "markup", "unicode", "not in XML", "long"],
 )
-async def test_contents_arrive_as_they_were_said(enter: Enter, content: str) -> None:
+async def test_contents_arrive_as_they_were_said(enter: Enter, text: str) -> None:
     ann, bob = await enter("ann"), await enter("bob")
     name = "a&b <c> \"d\" 'e' é"
-    await ann.topics.publish(name, "first")
-    reading = await bob.topics.subscribe(name)
-    await ann.topics.publish(name, content)
-    assert await read(reading, 1) == [content]
+    await ann.publish(name, "first")
+    reading = await bob.read(name)
+    await ann.publish(name, text)
+    assert await read(reading, 1) == [text]
 
 
 async def test_only_who_made_a_topic_publishes_to_it(enter: Enter) -> None:
     ann, bob = await enter("ann"), await enter("bob")
-    await ann.topics.publish("prices", "1")
-    with pytest.raises(TopicError) as caught:
-        await bob.topics.publish("prices", "2")
-    assert str(caught.value) == "topic 'prices': only the agent that has made it may publish to it"
-    assert caught.value.topic == "prices"
+    await ann.publish("prices", "1")
+    assert await bob.fail("prices", "2") == (
+        "topic 'prices': only the agent that has made it may publish to it; "
+        "to one that is made with shared=True all may"
+    )
+
+
+async def test_all_publish_to_a_topic_that_is_shared(enter: Enter) -> None:
+    ann, bob, cid = [await enter(name) for name in ACCOUNTS]
+    reading = await cid.read("prices")
+    await ann.publish("prices", "1", shared=True)
+    await bob.publish("prices", "2", shared=True)
+    await bob.publish("prices", "3")
+    await ann.publish("prices", "4")
+    found = [await asyncio.wait_for(reading.receive(), 10) for _ in range(4)]
+    assert found == [
+        Update(term=Note(text=text), publisher=AgentIdentifier(name=f"{name}@localhost"))
+        for text, name in (("1", "ann"), ("2", "bob"), ("3", "bob"), ("4", "ann"))
+    ]
 
 
 async def test_reading_ends(enter: Enter) -> None:
     ann, bob = await enter("ann"), await enter("bob")
-    await ann.topics.publish("prices", "0")
-    reading = await bob.topics.subscribe("prices")
-    await ann.topics.publish("prices", "1")
-    waiting = asyncio.ensure_future(anext(reading))
-    assert await asyncio.wait_for(waiting, 10) == "1"
-    await bob.topics.unsubscribe("prices")
-    await bob.topics.unsubscribe("prices")
-    await ann.topics.publish("prices", "2")
-    assert [content async for content in reading] == []
-    assert await bob.connection.confirm(10)
-    again = await bob.topics.subscribe("prices")
-    await ann.topics.publish("prices", "3")
+    await ann.publish("prices", "0")
+    reading = await bob.read("prices")
+    await ann.publish("prices", "1")
+    assert await read(reading, 1) == ["1"]
+    reading.close()
+    await ann.publish("prices", "2")
+    assert [update async for update in reading] == []
+    again = await bob.read("prices")
+    await ann.publish("prices", "3")
     assert await read(again, 1) == ["3"]
-    await bob.topics.close()
-    assert [content async for content in again] == []
-    await bob.topics.close()
 
 
 async def test_a_topic_that_is_deleted_may_come_again(enter: Enter) -> None:
     ann, bob = await enter("ann"), await enter("bob")
-    await ann.topics.publish("prices", "0")
-    reading = await bob.topics.subscribe("prices")
-    await ann.topics.publish("prices", "1")
+    await ann.publish("prices", "0")
+    reading = await bob.read("prices")
+    await ann.publish("prices", "1")
     assert await read(reading, 1) == ["1"]
     await delete(ann, "prices")
-    await ann.topics.publish("prices", "2")
-    await ann.topics.publish("prices", "3")
+    await ann.publish("prices", "2")
+    await ann.publish("prices", "3")
     assert await read(reading, 2) == ["2", "3"]
 
 
-async def test_what_is_no_message_is_left_out(enter: Enter, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_is_no_message_is_left_out(enter: Enter) -> None:
     ann, bob = await enter("ann"), await enter("bob")
-    await ann.topics.publish("prices", "0")
-    reading = await bob.topics.subscribe("prices")
-    caplog.set_level(logging.WARNING, "behaviours.readings")
+    await ann.publish("prices", "0")
+    reading = await bob.read("prices")
     acl = "urn:locution:acl"
     for payload in (f'<acl xmlns="{acl}">hello</acl>', f'<acl xmlns="{acl}">{{}}</acl>', '<a xmlns="b"/>'):
         item = f'<publish node="prices"><item>{payload}</item></publish>'
         await ann.connection.ask("set", "pubsub.localhost", f'<pubsub xmlns="{PUBSUB}">{item}</pubsub>', 10)
-    await ann.topics.publish("prices", "1")
+    await ann.publish("prices", "1")
     assert await read(reading, 1) == ["1"]
-    told = [record.message for record in caplog.records]
+    told = [fact.text for fact in bob.facts if isinstance(fact, MessageNotUnderstood)]
     assert len(told) == 3
-    assert all("topic 'prices': a publication was left out: the " in text for text in told)
+    assert all(text.startswith("topic 'prices': the ") for text in told)
 
 
 async def test_messages_to_the_agent_are_its_own(enter: Enter) -> None:
     ann, bob = await enter("ann"), await enter("bob")
-    await ann.topics.publish("prices", "0")
-    await bob.topics.subscribe("prices")
+    await ann.publish("prices", "0")
+    await bob.read("prices")
     ann.connection.hand_over(
         f'<message to="bob@localhost/here"><body>x</body><event xmlns="{PUBSUB}#event">'
         f'<items node="prices"><item id="1"><acl xmlns="urn:locution:acl">{{"performative": "inform"}}</acl>'

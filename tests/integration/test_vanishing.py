@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from behaviours import conversing
+from behaviours import watching
 from behaviours.events import MessageReceived
 from behaviours.outcomes import Failed, Outcome, Succeeded
 from ontology.errors import Cause
 from tests.behaviours.samples import Add, Asker
-from tests.conftest import World
+from tests.conftest import World, becomes
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,7 +47,7 @@ async def ask(world: World) -> tuple[Asker, asyncio.Task[Outcome]]:
     assert isinstance(await asker.request("adder@localhost", Add()), Succeeded)
     asking = asyncio.create_task(asker.request("adder@localhost", Add(manner="agreeing"), result_within=None))
     await world.fact(MessageReceived, agent="asker@localhost", performative="agree")
-    await asyncio.sleep(0.1)  # it has answered a first probe
+    await becomes(lambda: bool(asker.client._answering))  # a first probe
     return asker, asking
 
 
@@ -67,9 +67,9 @@ async def test_a_killed_process_is_noticed_within_five_seconds(
 async def test_a_frozen_process_is_noticed_as_well(
     world: World, process: asyncio.subprocess.Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert conversing.SILENT_AFTER * (conversing.PROBE_WITHIN + conversing.PROBE_EVERY) <= 12
-    monkeypatch.setattr(conversing, "PROBE_WITHIN", 0.3)
-    monkeypatch.setattr(conversing, "PROBE_EVERY", 0.1)
+    assert watching.SILENT_AFTER * (watching.PROBE_WITHIN + watching.PROBE_EVERY) <= 12
+    monkeypatch.setattr(watching, "PROBE_WITHIN", 0.3)
+    monkeypatch.setattr(watching, "PROBE_EVERY", 0.1)
     _asker, asking = await ask(world)
     process.send_signal(signal.SIGSTOP)
     outcome = await asyncio.wait_for(asking, 5)

@@ -9,6 +9,8 @@ import pytest
 from society import checking
 from society.checking import Point, look
 from society.config import SERVER, SocietyFile, load
+from society.state import StateFolder
+from tests.society.conftest import AGENTS
 
 
 def points(file: SocietyFile) -> dict[str, Point]:
@@ -103,3 +105,74 @@ class Anywhere:
 
     class xmpp:  # noqa: N801 - a table of the file
         host, port = "a..b", 1
+
+
+def authority_of(file: SocietyFile) -> list[str]:
+    return [point.text for point in look(file) if point.name == "authority" and not point.ok]
+
+
+def test_rules_that_can_never_match_are_told_with_their_lines(write_file):
+    rules = """
+[[authority.rule]]
+who = ["@society", "@ofice"]
+[[authority.rule]]
+who = ["*"]
+receivers = ["coordinator",
+             "directry"]
+actions = ["serch", "train"]
+[authority.groups]
+office = ["ann@localhost"]
+"""
+    path = write_file(agents=AGENTS + rules)
+    lines = path.read_text().splitlines()
+    who, receivers, actions = (
+        next(number for number, line in enumerate(lines, 1) if word in line)
+        for word in ("@ofice", "receivers", "serch")
+    )
+    assert authority_of(load(path)) == [
+        f"{path}:{who}: rule 1 of [authority] can never match for '@ofice': this society has no group "
+        "'@ofice'; did you mean '@office'?",
+        f"{path}:{receivers}: rule 2 of [authority] can never match for 'directry': this society has no "
+        "agent 'directry'; did you mean 'directory'?",
+        f"{path}:{actions}: rule 2 of [authority] can never match for 'serch': this society has no term "
+        "'serch'; did you mean 'search'?",
+    ]
+
+
+def test_where_a_kind_cannot_be_imported_nobody_knows_its_terms(write_file):
+    rules = """
+[[authority.rule]]
+who = ["*"]
+actions = ["something"]
+"""
+    absent = '[[agent]]\nname = "a"\nkind = "absent:Kind"\n'
+    assert authority_of(load(write_file(agents=AGENTS + rules))) != []
+    assert authority_of(load(write_file(agents=absent + rules))) == []
+
+
+def test_a_policy_that_can_be_obeyed_is_told_in_a_few_words(write_file):
+    file = load(write_file(agents=AGENTS + '[[authority.rule]]\nwho = ["@society"]\n'))
+    assert points(file)["authority"] == ("authority", True, "1 rule; nothing is signed")
+    assert "authority" not in points(load(write_file()))
+
+
+@pytest.mark.parametrize("xmpp", ["registration = true", 'server = "external"'])
+def test_where_others_may_have_accounts_it_is_told_what_they_may_do(write_file, xmpp):
+    point = points(load(write_file(xmpp=xmpp)))["authority"]
+    assert point.ok
+    assert point.text.startswith("whoever has an account at localhost may ask for anything")
+    written = load(write_file(agents=AGENTS + '[[authority.rule]]\nwho = ["@society"]\n', xmpp=xmpp))
+    assert points(written)["authority"].text == "1 rule; nothing is signed"
+
+
+def test_the_keys_are_shown_that_others_may_have_to_know(write_file):
+    file = load(write_file(agents=AGENTS + "[authority]\nrequire_signature = true\n"))
+    found = points(file)
+    assert found["authority"].text == "no rules: own domain only; everything is signed"
+    assert found["key of directory"].text == "it is made on first start"
+    keys = StateFolder(file.society.state).keys(["directory"])
+    found = points(file)
+    assert found["key of directory"].text == keys["directory"].public
+    assert found["key of operator"].ok
+    (file.society.state / "keys.json").write_text('{"directory": "secret"}')
+    assert not points(file)["keys"].ok

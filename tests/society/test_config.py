@@ -6,8 +6,13 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from behaviours.authority import Rule
+from behaviours.signing import SigningKey
+from ontology.acl import Performative
 from society.config import ADDRESS_VARIABLES, SocietyFile, load
 from society.errors import SocietyFileError
+from society.keys import KnownKeys
+from society.state import StateFolder
 
 MINIMAL = """\
 [society]
@@ -160,6 +165,137 @@ def test_the_first_wrong_line_is_named(tmp_path, text, told):
         read(tmp_path, text)
     assert str(caught.value).startswith(f"{tmp_path / 'society.toml'}{told}")
     assert "\n" not in str(caught.value)
+
+
+AUTHORITY = MINIMAL + "[authority]\n"
+RULE = MINIMAL + "[[authority.rule]]\n"
+PUBLIC = SigningKey(SigningKey.new()).public
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (AUTHORITY + "rules = 1\n", ":7: [authority] has no setting 'rules'; did you mean 'rule'?"),
+        (AUTHORITY + "zzz = 1\n", ":7: [authority] has no setting 'zzz'; it has require_signature, sign"),
+        (AUTHORITY + "sign = 1\n", ":7: [authority] sign: should be a valid boolean, not 1"),
+        (AUTHORITY + "rule = []\n", ":7: [authority] rule: should name at least one, not []"),
+        (AUTHORITY + "groups = 1\n", ":7: [authority] groups: "),
+        (AUTHORITY + "groups.office = []\n", ":7: [authority] groups.office: should name at least one"),
+        (
+            AUTHORITY + "[authority.groups]\noffice = [\n'ann@x',\n'@others']\n",
+            ":8: group 'office': '@others' is no pattern: write ann@example.org, *@example.org, * for "
+            "anybody, or no further group",
+        ),
+        (
+            AUTHORITY + "groups.society = ['*']\n",
+            ":7: the group @society is there already: the agents of this file; choose another name",
+        ),
+        (
+            AUTHORITY + "[authority.keys]\n'*@x' = ''\n",
+            ":8: [authority.keys]: '*@x' is no bare JID; write e.g. 'ann@example.org'",
+        ),
+        (
+            AUTHORITY + "[authority.keys]\n'ann@x' = 'ed25519:AAAA'\n",
+            ":8: [authority.keys] ann@x: that is no public key: write one as `locution check` shows",
+        ),
+        (RULE + "acts = ['request']\n", ":6: rule 1 of [authority] needs a who"),
+        (RULE + "who = []\n", ":7: rule 1 of [authority] who: should name at least one, not []"),
+        (RULE + "who = '*'\n", ":7: rule 1 of [authority] who: "),
+        (RULE + "who = ['*']\nact = ['cfp']\n", ":8: rule 1 of [authority] has no setting 'act'; did you"),
+        (RULE + "who = ['*']\nacts = []\n", ":8: rule 1 of [authority] acts: should name at least one"),
+        (
+            RULE + "who = ['ann']\n",
+            ":7: rule 1 of [authority] who: 'ann' is no pattern: write ann@example.org, *@example.org, * for "
+            "anybody, or @group for a group",
+        ),
+        (RULE + "who = ['ann@x/1']\n", ":7: rule 1 of [authority] who: 'ann@x/1' is no pattern"),
+        (
+            RULE + "who = ['*']\n[[authority.rule]]\nwho = ['*']\nacts = ['request', 'requst']\n",
+            ":10: rule 2 of [authority] acts: FIPA has no act 'requst'; did you mean 'request'?",
+        ),
+        (
+            RULE + "who = ['*']\nprotocols = ['fipa-reqest']\n",
+            ":8: rule 1 of [authority] protocols: FIPA has no protocol 'fipa-reqest'; did you mean 'fipa-req",
+        ),
+        (RULE + "who = ['*']\nacts = ['zzz']\nprotocols = ['zzz']\n", ":8: rule 1 of [authority] acts: "),
+        (RULE + "who = ['*']\nreceivers = [1]\n", ":8: rule 1 of [authority] receivers.0: should be a valid"),
+    ],
+)  # fmt: skip
+def test_the_first_wrong_line_of_the_policy_is_named(tmp_path, text, told):
+    with pytest.raises(SocietyFileError) as caught:
+        read(tmp_path, text)
+    assert str(caught.value).startswith(f"{tmp_path / 'society.toml'}{told}")
+    assert "\n" not in str(caught.value)
+
+
+def test_without_a_policy_the_own_domain_may_say_everything(tmp_path):
+    policy = read(tmp_path, MINIMAL).policy
+    assert not policy.is_written
+    assert policy.rules == (Rule(who=("*@localhost",)),)
+    policy = read(tmp_path, AUTHORITY + "require_signature = true\n").policy
+    assert policy.require_signature
+    assert policy.rules == (Rule(who=("*@localhost",)),)
+
+
+def test_a_policy_is_read_as_it_is_written(tmp_path):
+    file = read(
+        tmp_path,
+        MINIMAL
+        + """
+[[authority.rule]]
+who = ["@society"]
+[[authority.rule]]
+who = ["@office", "*@x"]
+receivers = ["one", "absent"]
+acts = ["request", "inform"]
+protocols = ["fipa-auction-english", "none"]
+actions = ["train"]
+require_signature = true
+[authority.groups]
+office = ["ann@x"]
+""",
+    )
+    policy = file.policy
+    assert policy.is_written
+    assert policy.groups == {"office": ("ann@x",), "society": ("one@localhost", "operator@localhost")}
+    assert policy.rules == (
+        Rule(who=("@society",)),
+        Rule(
+            who=("@office", "*@x"),
+            receivers=frozenset({"one@localhost"}),
+            acts=frozenset({Performative.REQUEST, Performative.INFORM}),
+            protocols=frozenset({"fipa-english-auction", "none"}),
+            actions=frozenset({"train"}),
+            require_signature=True,
+        ),
+    )
+
+
+def test_all_receivers_that_are_not_there_are_not_every_receiver(tmp_path):
+    file = read(tmp_path, RULE + "who = ['*']\nreceivers = ['absent']\n")
+    assert file.policy.rules[0].receivers == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("text", "signs"),
+    [
+        ("", False),
+        ("require_signature = true", True),
+        ("sign = true", True),
+        ("require_signature = true\nsign = false", False),
+        ("rule = [{ who = ['*'] }, { who = ['*'], require_signature = true }]", True),
+        ("rule = [{ who = ['*'] }]", False),
+    ],
+)
+def test_agents_sign_where_somebody_asks_for_it(tmp_path, text, signs):
+    authority = read(tmp_path, AUTHORITY + text + "\n").authority
+    assert authority is not None
+    assert authority.signs is signs
+
+
+def test_keys_of_others_are_written_with_their_names(tmp_path):
+    file = read(tmp_path, AUTHORITY + f"[authority.keys]\n'Ann@x' = '{PUBLIC}'\n")
+    assert KnownKeys(file, StateFolder(tmp_path / "state"))("ann@x") == PUBLIC
 
 
 def test_of_several_faults_the_first_line_is_named(tmp_path):

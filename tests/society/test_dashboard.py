@@ -223,7 +223,13 @@ async def test_conversations_and_facts_are_tables(agent):
         "since": "7:31",
     }
     fact = {"time": "7:32", "fact": "MessageSent", "detail": EVIL}
-    dashboard = Dashboard(agent, port=0, conversations=lambda: [row], facts=lambda: iter([fact]))
+    dashboard = Dashboard(
+        agent,
+        port=0,
+        conversations=lambda: [row],
+        facts=lambda: iter([fact]),
+        counts=lambda: {"message sent": 12345},
+    )
     await dashboard.start()
     async with aiohttp.ClientSession() as session:
         text = await get(session, dashboard.url)
@@ -235,10 +241,13 @@ async def test_conversations_and_facts_are_tables(agent):
         "7:31",
         "MessageSent",
         f"/spade/agent/{PEER}/".replace("@", "%40"),
+        "message sent",
+        "12,345",
     ):
         assert cell in text
     assert EVIL not in text
     assert status["conversations"] == [row]
+    assert status["counts"] == {"message sent": 12345}
 
 
 async def test_status_as_json(agent, client):
@@ -246,7 +255,8 @@ async def test_status_as_json(agent, client):
         status = await response.json()
     behaviour = status["behaviours"].pop()
     assert status == {
-        "jid": "alice@localhost", "alive": True, "connected": True, "behaviours": [], "conversations": []
+        "jid": "alice@localhost", "alive": True, "connected": True, "behaviours": [], "conversations": [],
+        "counts": {},
     }  # fmt: skip
     assert behaviour["name"] == "CyclicBehaviour/Listening"
     assert behaviour["state"] == "running"
@@ -614,7 +624,7 @@ async def test_agent_stop_takes_under_a_second_with_a_request_under_way(agent):
 
     async def slow(_):
         entered.set()
-        await asyncio.sleep(30)
+        await asyncio.Event().wait()
 
     agent.web.add_get("/slow", slow, None)
     dashboard = Dashboard(agent, port=0)

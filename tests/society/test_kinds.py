@@ -62,7 +62,7 @@ def test_built_in_kinds_have_short_names(folder):
     assert kind(folder, "coordinator", "attempts = 5", directory) == Kind(
         cls=Coordinator, options={"attempts": 5, "directory": "directory@localhost"}
     )
-    assert set(BUILT_IN) == {"directory-facilitator", "coordinator", "learner"}
+    assert set(BUILT_IN) == {"directory-facilitator", "broker", "coordinator", "learner"}
 
 
 def test_a_users_own_kind_lies_beside_the_file(folder):
@@ -90,6 +90,7 @@ def test_options_are_read_by_the_types_of_the_signature(folder):
         ("coordinator", "bid_within = -1", "option bid_within: should be greater than 0, not -1"),
         ("coordinator", "attempts = 0", "option attempts: should be greater than or equal to 1, not 0"),
         ("coordinator", "patience = inf", "option patience: should be a finite number, not Infinity"),
+        ("broker", "most = 0", "option most: should be greater than or equal to 1, not 0"),
         ("learner", "queue = -1", "option queue: should be greater than or equal to 0, not -1"),
         (
             "directory-facilitator",

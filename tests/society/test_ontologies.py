@@ -67,7 +67,7 @@ def run(folder: Path, capsys: pytest.CaptureFixture[str]) -> Any:
 def test_the_built_in_ones_are_listed(run: Any) -> None:
     code, out, err = run("list")
     assert (code, err) == (0, "")
-    assert "locution-learning/1.0: award-lost, awarded, bid" in out
+    assert "locution-learning/1.1: award-lost, awarded, bid" in out
     assert [line.partition("/")[0] for line in out.splitlines()] == [
         "locution-learning",
         "fipa-agent-management",
@@ -109,7 +109,8 @@ def test_ones_own_is_found_in_the_working_directory(run: Any, folder: Path) -> N
         ("buses:Stop", "'buses:Stop' is ModelMetaclass, not an ontology.content.Ontology"),
         ("nowhere:BUS", "there is no module 'nowhere' on the path or in "),
         ("buses.inner:BUS", "there is no module 'buses.inner' on the path"),
-        ("broken:BUS", "'broken:BUS' cannot be imported: ZeroDivisionError: division by zero"),
+        ("broken:BUS", "cannot be imported: ZeroDivisionError: division by zero (broken.py, line 1)"),
+        ("leaves:BUS", "'leaves:BUS' cannot be imported: SystemExit: one two (leaves.py, line 1)"),
         ("wants:BUS", "'wants:BUS' cannot be imported: No module named 'absent'"),
     ],
 )
@@ -117,6 +118,7 @@ def test_what_is_none_is_told(run: Any, folder: Path, name: str, told: str) -> N
     (folder / "buses.py").write_text(BUS)
     (folder / "broken.py").write_text("1 / 0")
     (folder / "wants.py").write_text("import absent")
+    (folder / "leaves.py").write_text("raise SystemExit('one\\ntwo')")
     code, out, err = run("export", name)
     assert (code, out) == (2, "")
     assert err.startswith("locution: ")

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -141,3 +142,41 @@ def test_an_agent_runs_in_one_process_only(tmp_path):
     found.release()
     freed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert (freed.returncode, freed.stderr) == (0, "")
+
+
+def test_keys_are_made_once_and_are_for_nobody_else(tmp_path):
+    state = StateFolder(tmp_path)
+    made = state.keys(["one", "two"])
+    again = StateFolder(tmp_path).keys(["two", "three"])
+    assert again["two"].public == made["two"].public
+    assert len({made["one"].public, made["two"].public, again["three"].public}) == 3
+    assert (tmp_path / "keys.json").stat().st_mode & 0o777 == 0o600
+    assert state.public_keys() == {
+        "one": made["one"].public, "two": made["two"].public, "three": again["three"].public
+    }  # fmt: skip
+    assert not any(key.public in (tmp_path / "keys.json").read_text() for key in made.values())
+
+
+def test_keys_that_were_never_made_are_none(tmp_path):
+    state = StateFolder(tmp_path)
+    assert state.public_keys() == {}
+    seen = [state.keys_changed()]
+    for name in ("one", "two", "three"):
+        state.keys([name])
+        seen.append(state.keys_changed())
+    assert all(before != after for before, after in pairwise(seen))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[]", "keys.json is no JSON object of names and keys; mend it, or remove it for new ones"),
+        ('{"one": ""}', "keys.json: the key of one is empty; write one, or remove the entry for a new one"),
+        ('{"one": "AAAA"}', "keys.json: what stands there for one is no key; remove the entry for a new one"),
+    ],
+)
+def test_what_is_no_key_is_told_so(tmp_path, text, told):
+    (tmp_path / "keys.json").write_text(text)
+    for ask in (lambda: StateFolder(tmp_path).keys(["one"]), StateFolder(tmp_path).public_keys):
+        with pytest.raises(StateError, match=f"{told}$"):
+            ask()

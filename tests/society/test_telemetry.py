@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import logging
 
+import aiohttp
 import pytest
 
 from behaviours.events import (
     BehaviourGivenUp,
     BehaviourRestarted,
+    BounceDisbelieved,
     ConversationEnded,
+    ConversationRefused,
     Disconnected,
     DuplicateDropped,
     HandlerFailed,
@@ -17,8 +20,11 @@ from behaviours.events import (
     OutOfSequence,
     RecordNotKept,
 )
+from ontology.acl import AclMessage, Performative
+from ontology.aid import AgentIdentifier
 from ontology.errors import Cause
-from society.telemetry import REPEATED_AFTER, Telemetry, detail_of, name_of, sentence_of
+from society.instrument import say
+from society.telemetry import OF_A_KIND, REPEATED_AFTER, Telemetry, count_of, detail_of, name_of, sentence_of
 from tests.conftest import ManualClock
 
 ME = "a@localhost"
@@ -69,6 +75,97 @@ def test_the_same_trouble_is_counted_instead_of_repeated(caplog):
     ]
 
 
+def not_understood(
+    text: str, peer: str = "b", cause: Cause = Cause.UNSUPPORTED_VALUE
+) -> MessageNotUnderstood:
+    return MessageNotUnderstood(agent=ME, peer=peer, cause=cause, text=text)
+
+
+def test_of_many_different_troubles_of_a_kind_the_first_are_logged(caplog):
+    clock = ManualClock()
+    telemetry = Telemetry(clock)
+    with caplog.at_level(logging.WARNING, "locution"):
+        for number in range(1000):
+            telemetry(not_understood(f"word {number}"))
+        telemetry(not_understood("mine", peer="c"))
+        telemetry(OutOfSequence(agent=ME, performative="agree", peer="b", text="late"))
+        clock.advance(REPEATED_AFTER)
+        for number in range(2):
+            telemetry(not_understood(f"new word {number}"))
+    told = f"{ME} did not understand a message of"
+    assert caplog.messages == [
+        *(f"{told} b: word {number}" for number in range(OF_A_KIND)),
+        f"{told} c: mine",
+        f"{ME} did not expect the agree of b: late",
+        f"{told} b: new word 0 (and 990 more of its kind)",
+        f"{told} b: new word 1",
+    ]
+
+
+def test_a_trouble_in_turn_with_others_is_not_logged_again(caplog):
+    telemetry = Telemetry(ManualClock())
+    with caplog.at_level(logging.WARNING, "locution"):
+        for _again in range(10):
+            for number in range(1000):
+                telemetry(not_understood(f"word {number}"))
+    assert len(caplog.messages) == OF_A_KIND
+
+
+def test_what_was_not_logged_is_summed_up_at_the_end(caplog):
+    telemetry = Telemetry(ManualClock())
+    with caplog.at_level(logging.WARNING, "locution"):
+        for _again in range(1000):
+            telemetry(not_understood("what?"))
+            telemetry(MessageReceived(agent=ME, performative="inform", protocol="", peer="b"))
+        telemetry(Disconnected(agent=ME, reason="cut"))
+        telemetry(Disconnected(agent="b@localhost", reason="cut"))
+        caplog.clear()
+        telemetry.close()
+        telemetry.close()
+    assert caplog.messages == [
+        f"{ME} had more troubles than were logged; in all: "
+        "disconnected (1); message not understood: unsupported-value (1,000)"
+    ]
+
+
+def test_facts_are_counted_by_their_kind():
+    telemetry = Telemetry(ManualClock(), remembered=2)
+    for _again in range(5):
+        telemetry(not_understood("what?"))
+        telemetry(not_understood("who?", cause=Cause.UNSUPPORTED_ACT))
+        telemetry(MessageReceived(agent=ME, performative="inform", protocol="", peer="b"))
+    assert telemetry.counts(ME) == {
+        "message not understood: unsupported-act": 5,
+        "message not understood: unsupported-value": 5,
+        "message received": 5,
+    }
+    assert telemetry.counts("nobody@localhost") == {}
+
+
+async def test_counts_are_seen_on_the_dashboard_and_in_the_log_at_the_end(file, start, told, caplog):
+    society = await start(file)
+    dashboard = (await told.wait_for("ready"))["agents"][1]["dashboard"]
+    wrong = AclMessage(
+        performative=Performative.REQUEST,
+        receiver=(AgentIdentifier.of("coordinator@localhost"),),
+        protocol="fipa-chat",
+        conversation_id="c1",
+    )
+    for _again in range(2):
+        assert [each.performative async for each in say(file, wrong, 10)] == [Performative.NOT_UNDERSTOOD]
+    kind = "message not understood: unsupported-value"
+    async with aiohttp.ClientSession() as session:
+        async with session.get(f"{dashboard}/status.json") as answer:
+            assert (await answer.json())["counts"][kind] == 2
+        async with session.get(dashboard) as page:
+            assert kind in await page.text()
+    caplog.clear()
+    await society.stop()
+    (line,) = [each for each in caplog.messages if "more troubles" in each]
+    assert line.startswith("coordinator@localhost had more troubles than were logged; in all: ")
+    assert f"{kind} (2)" in line
+
+
 def test_a_message_out_of_sequence_is_logged_once_though_it_is_answered(caplog):
     telemetry, text = Telemetry(ManualClock()), "agree opens no conversation here"
     with caplog.at_level(logging.WARNING, "locution"):
@@ -92,6 +189,10 @@ def test_a_message_out_of_sequence_is_logged_once_though_it_is_answered(caplog):
             "a@localhost could not deliver its inform to b: gone",
         ),
         (
+            BounceDisbelieved(agent=ME, peer="liar", addressee="b"),
+            "a@localhost did not believe liar that its message to b has come back",
+        ),
+        (
             HandlerFailed(agent=ME, peer="b", text="KeyError: 1"),
             "a@localhost failed at a message of b: KeyError: 1",
         ),
@@ -107,6 +208,10 @@ def test_a_message_out_of_sequence_is_logged_once_though_it_is_answered(caplog):
             BehaviourGivenUp(agent=ME, behaviour="X", text="oh"),
             "a@localhost has given up its behaviour X: oh",
         ),
+        (
+            ConversationRefused(agent=ME, performative="cfp", peer="b", cause="late", text="too late"),
+            "a@localhost refused the cfp of b: too late",
+        ),
         (DuplicateDropped(agent=ME, peer="b"), "a@localhost: duplicate dropped: peer b"),
     ],
 )
@@ -118,7 +223,9 @@ def test_troubles_without_end_do_not_fill_the_memory(caplog):
     telemetry = Telemetry(ManualClock())
     for number in range(1000):
         telemetry(Disconnected(agent=ME, reason=str(number)))
+        telemetry(not_understood("what?", peer=str(number)))
     assert len(telemetry._told) <= 100
+    assert len(telemetry._kinds) <= 100
 
 
 def test_facts_are_told_in_words():
@@ -127,3 +234,4 @@ def test_facts_are_told_in_words():
     )
     assert name_of(fact) == "conversation ended"
     assert detail_of(fact) == "conversation id c, role initiator, peer b, state DONE, seconds 0.333"
+    assert count_of(fact) == "conversation ended: DONE"

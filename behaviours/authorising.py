@@ -1,0 +1,99 @@
+"""What one agent lets others say to it: the policy, and signatures where it asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from behaviours.authority import Policy, Saying, own_domain, tags_of
+from behaviours.conversing import Seat, system_now
+from behaviours.events import Hook, MessageDisbelieved, ignore
+from behaviours.vouching import KeyRing, Vouching, nobody
+from behaviours.wire import Received, Unreadable
+from ontology.aid import AgentIdentifier
+from ontology.errors import Cause
+from protocols.table import Protocol, Role
+from resilience.memory import MemoryRecords
+
+
+class Authority:
+    """The authority over what is said to one agent.
+
+    Args:
+        me: the agent.
+        policy: the rules; by default `own_domain`.
+        ring: who has which key; by default nobody has any.
+        hook: sink of facts.
+        clock: the wall clock, aware: what the time of a signature is compared with.
+    """
+
+    def __init__(
+        self,
+        me: AgentIdentifier,
+        policy: Policy | None = None,
+        ring: KeyRing | None = None,
+        *,
+        hook: Hook = ignore,
+        clock: Callable[[], datetime] = system_now,
+    ) -> None:
+        self._me, self._hook = me, hook
+        self.policy = policy or own_domain(me.domain)
+        self.ring = ring or KeyRing(me.name, nobody, MemoryRecords(), hook)
+        self._vouching = Vouching(me, self.ring, clock)
+
+    def objection(self, received: Received, peer: AgentIdentifier, protocol: Protocol | None) -> str | None:
+        """Why a message that begins something is not taken, in one sentence; None if it is. Ask once each.
+
+        Args:
+            received: what opens a conversation, or is said outside any.
+            peer: whose it is said to be.
+            protocol: the one that it opens; None outside any.
+        """
+        message = received.message
+        saying = Saying(
+            peer=peer,
+            receiver=self._me,
+            act=message.performative,
+            protocol=protocol.name if protocol is not None else message.protocol,
+            tags=tags_of(message) if self.policy.looks_at_tags else (),
+        )
+        verdict = self.policy.judge(saying)
+        if verdict.why_not is not None:
+            return verdict.why_not
+        return self._vouching.fault(received, peer) if verdict.is_to_be_signed else None
+
+    def hears(self, unreadable: Unreadable) -> bool:
+        """Whether what is no ACL message is taken. Nobody can sign such."""
+        verdict = self.policy.judge(
+            Saying(peer=unreadable.sender, receiver=self._me, act=None, protocol=None)
+        )
+        return verdict.why_not is None and not verdict.is_to_be_signed
+
+    def believes(self, received: Received, peer: AgentIdentifier, seat: Seat) -> bool:
+        """Whether a message goes on with a conversation as the agent that holds it; a doubt is a fact.
+
+        Answers to us need a signature where everything does; what our initiator goes on with does where its
+        first message may have. What opens the protocol anew, as the revised call of a further round, is held
+        against the rules once more.
+        """
+        role, protocol = seat.conversation.role, seat.protocol
+        fault = None
+        if role is Role.PARTICIPANT and protocol.opens_with(received.message.performative):
+            fault = self.objection(received, peer, protocol)
+        elif self.policy.wants_signatures and (
+            self.policy.require_signature
+            if role is Role.INITIATOR
+            else self.policy.is_to_be_signed(peer, self._me, protocol.name)
+        ):
+            fault = self._vouching.fault(received, peer)
+        if fault is not None:
+            self.doubt(received, peer, fault)
+        return fault is None
+
+    def doubt(self, received: Received, peer: AgentIdentifier, text: str) -> None:
+        """Count a message that is not taken, and not answered either."""
+        act = received.message.performative.value
+        fact = MessageDisbelieved(
+            agent=self._me.name, performative=act, peer=peer.name, cause=Cause.UNAUTHORISED, text=text
+        )
+        self._hook(fact)

@@ -1,0 +1,99 @@
+"""The conversations of one agent: which of its seats a message belongs to, in constant time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+from behaviours.conversing import Seat
+from ontology.acl import AclMessage
+from ontology.aid import AgentIdentifier
+from protocols.recruiting import RECRUITING
+from protocols.table import Role
+
+LINGER = 30.0
+"""Seconds that an ended conversation is kept, so that what comes late is told from what is unknown."""
+
+Key = tuple[str, str, Role]
+
+
+class Seating:
+    """The seats of one agent, by conversation-id, peer and role.
+
+    Args:
+        me: the agent's name. It may speak with itself, and then has both seats.
+    """
+
+    def __init__(self, me: str) -> None:
+        self._me = me
+        self._seats: dict[Key, Seat] = {}
+        self._shared: dict[str, Seat] = {}
+        """By conversation-id: where others than the peer speak as well. Somebody else has found them for us,
+        or has told us to answer them."""
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
+
+    def __iter__(self) -> Iterator[Seat]:
+        return iter(tuple(self._seats.values()))
+
+    def add(self, seat: Seat) -> None:
+        """Have what is said in a conversation come to this seat."""
+        key = _key(seat)
+        self._seats[key] = seat
+        if seat.replies_to or (seat.protocol is RECRUITING and seat.conversation.role is Role.INITIATOR):
+            self._shared[key[0]] = seat
+
+    def remove(self, seat: Seat) -> None:
+        """Forget a conversation at once."""
+        self._drop(_key(seat))
+
+    def linger(self, seat: Seat) -> None:
+        """Forget a conversation that has ended in `LINGER` seconds."""
+        key = _key(seat)
+        if key not in self._timers:
+            self._timers[key] = asyncio.get_running_loop().call_later(LINGER, self._drop, key)
+
+    def close(self) -> None:
+        """Forget nothing any more."""
+        for timer in self._timers.values():
+            timer.cancel()
+
+    def begun(self, conversation_id: str, peer: AgentIdentifier) -> Seat | None:
+        """The seat of a conversation that we have begun with that agent."""
+        return self._seats.get((conversation_id, peer.name, Role.INITIATOR))
+
+    def find(self, message: AclMessage, peer: AgentIdentifier) -> Seat | None:
+        """The seat that a message of this agent is for; None if it belongs to no conversation here."""
+        if message.conversation_id is None:
+            return None
+        seats = [
+            seat
+            for role in (Role.INITIATOR, Role.PARTICIPANT)
+            if (seat := self._seats.get((message.conversation_id, peer.name, role))) is not None
+        ]
+        if (
+            peer.name == self._me
+            and [seat.conversation.role for seat in seats] == [Role.INITIATOR]
+            and seats[0].protocol.opens_with(message.performative)
+        ):
+            return None  # our own first message has come back to us: we are the participant as well
+        if len(seats) == 2:  # we speak with ourselves: the one whose turn it is to listen
+            for seat in seats:
+                if seat.accepts(message):
+                    return seat
+        return seats[0] if seats else self._find_shared(message)
+
+    def _find_shared(self, message: AclMessage) -> Seat | None:
+        seat = self._shared.get(message.conversation_id or "")
+        is_ours = seat is not None and seat.conversation.role is Role.INITIATOR
+        return seat if seat is not None and (is_ours or seat.is_cancelled_by(message)) else None
+
+    def _drop(self, key: Key) -> None:
+        self._timers.pop(key, None)
+        seat = self._seats.pop(key, None)
+        if seat is not None and self._shared.get(key[0]) is seat:
+            del self._shared[key[0]]
+
+
+def _key(seat: Seat) -> Key:
+    conversation = seat.conversation
+    return conversation.conversation_id, conversation.peer, conversation.role

@@ -1,0 +1,40 @@
+"""What kind of message is it, if it belongs to no conversation here: an answer, news, or something else."""
+
+from __future__ import annotations
+
+from ontology.acl import AclMessage, Performative
+from protocols.table import Protocol
+
+ANSWERS = frozenset(
+    {
+        Performative.AGREE,
+        Performative.REFUSE,
+        Performative.PROPOSE,
+        Performative.INFORM,
+        Performative.FAILURE,
+        Performative.NOT_UNDERSTOOD,
+    }
+)
+"""Acts of participants: out of sequence they are counted and dropped, as G3 of our policy says."""
+
+_ENDINGS = ANSWERS - {Performative.AGREE, Performative.PROPOSE}
+"""What is left to listen to for one that has not asked, but is to be told."""
+
+
+def is_answer(message: AclMessage) -> bool:
+    """Whether a message can only be a participant's, in some conversation."""
+    is_of_one = message.protocol is not None or message.in_reply_to is not None
+    return message.performative in ANSWERS and is_of_one
+
+
+def may_be_refused(message: AclMessage) -> bool:
+    """Whether a message that begins nothing can be refused: two that refuse each other must find an end."""
+    is_inform = message.performative is Performative.INFORM
+    return not is_answer(message) if is_inform else message.performative not in ANSWERS
+
+
+def is_told(message: AclMessage, protocol: Protocol | None) -> bool:
+    """Whether a message is for a listener: outside any protocol, or the end of others' conversation."""
+    if message.protocol is None:
+        return message.performative is Performative.INFORM
+    return protocol is not None and message.performative in _ENDINGS

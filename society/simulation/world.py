@@ -1,0 +1,245 @@
+"""The world while a scenario runs: its agents, their processes, and all that happens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+from random import Random
+from typing import Any, TypeVar
+
+from agents.base import LocutionAgent, Ports, Server
+from behaviours.events import Fact
+from society.simulation import happenings
+from society.simulation.connection import SimulatedConnection
+from society.simulation.happenings import Happening
+from society.simulation.machine import now
+from society.simulation.network import Faults, Network
+from society.simulation.streams import DOMAIN
+from society.simulation.virtual_time import Process, VirtualLoop
+
+AgentKind = TypeVar("AgentKind", bound=LocutionAgent)
+Result = TypeVar("Result")
+
+
+class SimulationError(Exception):
+    """A scenario asks for what cannot be done; the text says why."""
+
+
+@dataclass(frozen=True)
+class Crash:
+    """What comes of that which an agent was doing when it was killed."""
+
+
+@dataclass
+class _Host:
+    """An agent with what outlives its process."""
+
+    kind: Callable[..., LocutionAgent]
+    ports: Ports
+    agent: LocutionAgent | None = None
+    process: Process | None = None
+    connections: list[SimulatedConnection] = field(default_factory=list)
+    works: dict[int, asyncio.Future[Any]] = field(default_factory=dict)
+    number: int = 0
+
+
+class Simulation:
+    """A world while its scenario runs; `simulate` makes it.
+
+    Attributes:
+        seed: of everything.
+        rng: the scenario's own.
+        network: for partitions, and for faults of single links.
+        history: all that has happened so far.
+    """
+
+    def __init__(self, seed: int, faults: Faults, loop: VirtualLoop) -> None:
+        self.seed = seed
+        self.rng = Random(f"{seed}/scenario")  # noqa: S311 - it is to be guessed
+        self.history: list[Happening] = []
+        self.network = Network(loop, Random(f"{seed}/network"), faults, self.record)  # noqa: S311
+        self.is_over = False
+        self._loop = loop
+        self._hosts: dict[str, _Host] = {}
+        self._works = 0
+
+    @property
+    def time(self) -> float:
+        """Seconds since the beginning."""
+        return self._loop.time()
+
+    def clock(self) -> datetime:
+        """The wall clock of all agents."""
+        return now(self._loop)
+
+    def record(self, fact: Fact) -> None:
+        """Add to the history."""
+        if not self.is_over:
+            self.history.append(Happening(self._loop.time(), fact))
+
+    def note(self, agent: LocutionAgent | str, text: str) -> None:
+        """Add a note to the history, such as an effect that is to come about once."""
+        self.record(happenings.Noted(agent=_address(agent), text=text))
+
+    # -- agents --------------------------------------------------------------------------------
+
+    async def start(self, kind: Callable[..., AgentKind], name: str, **ports: Any) -> AgentKind:
+        """Make an agent, with its account, and start it.
+
+        Args:
+            kind: the class, or anything that takes jid, password, server and ports.
+            name: the local part of its JID.
+            **ports: of its collaborators (`Ports`), what is not to be in memory.
+
+        Raises:
+            SimulationError: there is one of that name.
+            ConnectionFailed: it is kept away from its server.
+        """
+        if name in self._hosts:
+            raise SimulationError(f"there is an agent {name!r} already; restart it, or choose another name")
+        self.network.add_account(name)
+        self._hosts[name] = _Host(kind, Ports(**{"clock": self.clock, **ports}))
+        agent: Any = await self._start(name)
+        started: AgentKind = agent
+        return started
+
+    async def restart(self, name: str) -> LocutionAgent:
+        """Start an agent anew that has crashed or was stopped: another object, with the ports of the first.
+
+        Raises:
+            SimulationError: it runs, or never has.
+        """
+        host = self._host(name)
+        if host.process is not None:
+            raise SimulationError(f"{name} runs; crash it or stop it first")
+        return await self._start(name)
+
+    async def stop(self, name: str) -> None:
+        """Stop an agent politely.
+
+        Raises:
+            SimulationError: it does not run.
+        """
+        host, agent, process = self._running(name)
+        await self._loop.begin(process, agent.stop())
+        host.agent = host.process = None
+        self.record(happenings.Stopped(agent=_address(name), number=host.number))
+
+    async def crash(self, name: str) -> None:
+        """Kill an agent as ``kill -9`` does. From its own process this never returns.
+
+        Raises:
+            SimulationError: it does not run, or does something that would not die with it.
+        """
+        host, _agent, process = self._running(name)
+        if process.has_leaked:
+            raise SimulationError(
+                f"{name} has said something outside its process, which cannot crash with it: "
+                f"write world.run({name}, ...) around what it does in the scenario"
+            )
+        self._loop.kill(process)
+        for connection in host.connections:
+            connection.abandon()
+        host.agent = host.process = None
+        host.connections.clear()
+        self.record(happenings.Crashed(agent=_address(name), number=host.number))
+        works, host.works = host.works, {}
+        for work, outcome in works.items():
+            self._end(name, work, outcome, Crash())
+        await asyncio.sleep(0)  # the dead do not wake up from this
+
+    def run(
+        self, agent: LocutionAgent | str, doing: Coroutine[Any, Any, Result]
+    ) -> asyncio.Future[Result | Crash]:
+        """Have an agent begin something within its process; wait for what comes of it, or do not.
+
+        Raises:
+            SimulationError: it does not run.
+        """
+        name = _address(agent).partition("@")[0]
+        try:
+            host, _agent, process = self._running(name)
+        except SimulationError:
+            doing.close()
+            raise
+        self._works += 1
+        work, outcome = self._works, self._loop.create_future()
+        host.works[work] = outcome
+        self.record(
+            happenings.Begun(
+                agent=_address(name), work=work, what=getattr(doing, "__qualname__", "something")
+            )
+        )
+        task = self._loop.begin(process, doing)
+        task.add_done_callback(partial(self._done, name, work), context=self._loop.outside)
+        return outcome
+
+    def cut(self, name: str, seconds: float = 0.0) -> None:
+        """Break an agent's connection; it can have no other for so many seconds."""
+        self.network.cut(name, seconds)
+
+    # -- inside --------------------------------------------------------------------------------
+
+    async def _start(self, name: str) -> LocutionAgent:
+        host = self._host(name)
+        host.number += 1
+        address = _address(name)
+        host.process = process = Process(f"{address} #{host.number}")
+        self.record(happenings.Started(agent=address, number=host.number))
+        told = host.ports.hook
+
+        def hook(fact: Fact) -> None:
+            if not process.is_dead:
+                self.record(fact)
+                told(fact)
+
+        def connect(*args: Any, **how: Any) -> SimulatedConnection:
+            connection = SimulatedConnection(self.network, process, *args, **how)
+            host.connections.append(connection)
+            return connection
+
+        ports = replace(host.ports, hook=hook, connect=connect)
+        server = Server(host=DOMAIN)
+        host.agent = agent = process.context.copy().run(host.kind, address, "simulated", server, ports)
+        # SPADE 4.1.4: its container keeps the first event loop that it has seen.
+        agent.set_loop(self._loop)
+        if await self.run(name, agent.start()) == Crash():
+            raise SimulationError(f"{name} crashed while it was started")
+        return agent
+
+    def _done(self, name: str, work: int, task: asyncio.Task[Any]) -> None:
+        outcome = self._hosts[name].works.pop(work, None)
+        if outcome is not None:
+            error = asyncio.CancelledError() if task.cancelled() else task.exception()
+            self._end(name, work, outcome, task.result() if error is None else error)
+
+    def _end(self, name: str, work: int, outcome: asyncio.Future[Any], value: object) -> None:
+        how = type(value).__name__
+        self.record(happenings.Ended(agent=_address(name), work=work, how=how, value=value))
+        if outcome.done():
+            return
+        if isinstance(value, asyncio.CancelledError):
+            outcome.cancel()
+        elif isinstance(value, BaseException):
+            outcome.set_exception(value)
+        else:
+            outcome.set_result(value)
+
+    def _host(self, name: str) -> _Host:
+        if name not in self._hosts:
+            known = ", ".join(self._hosts) or "nobody"
+            raise SimulationError(f"there is no agent {name!r} here; started so far: {known}")
+        return self._hosts[name]
+
+    def _running(self, name: str) -> tuple[_Host, LocutionAgent, Process]:
+        host = self._host(name)
+        if host.process is None or host.agent is None:
+            raise SimulationError(f"{name} does not run; restart it first")
+        return host, host.agent, host.process
+
+
+def _address(agent: LocutionAgent | str) -> str:
+    return f"{agent}@{DOMAIN}" if isinstance(agent, str) else agent.me.name
