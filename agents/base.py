@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -23,9 +24,10 @@ from spade.presence import PresenceManager
 from agents.speaking import Speaker
 from behaviours.authorising import Authority
 from behaviours.authority import Policy
+from behaviours.clocking import system_now
 from behaviours.connection import XmppConnection
-from behaviours.conversing import system_now
 from behaviours.delivery import Delivery
+from behaviours.enduring import MAIN, Enduring
 from behaviours.events import Connected, Disconnected, Fact, Hook, ignore
 from behaviours.handlers import Handlers
 from behaviours.introducing import Introducing
@@ -35,14 +37,15 @@ from behaviours.receiving import Receiving
 from behaviours.signing import SigningKey
 from behaviours.supervising import Supervisor
 from behaviours.topics import Topics
-from behaviours.transport import Transport
+from behaviours.transport import ConnectionFailed, Transport
 from behaviours.vouching import KeyRing, Known, nobody
 from behaviours.wire import Element, as_spade_stanza
 from ontology.acl import AclMessage
 from ontology.aid import AgentIdentifier
 from resilience.dead_letters import DeadLetters
 from resilience.election import Lock
-from resilience.memory import MemoryDeadLetters, MemoryLock, MemoryRecords
+from resilience.journal import Journal
+from resilience.memory import MemoryDeadLetters, MemoryJournal, MemoryLock, MemoryRecords
 from resilience.records import Records
 
 TRACED = 2000
@@ -85,6 +88,10 @@ class Ports:
     dead_letters: DeadLetters = field(default_factory=MemoryDeadLetters)
     records: Records = field(default_factory=MemoryRecords)
     lock: Lock = field(default_factory=MemoryLock)
+    journal: Journal = field(default_factory=MemoryJournal)
+    """Where conversations and messages on their way are written down."""
+    replica: str = MAIN
+    """Which replica of the agent this process is; each has a name of its own, and the same at each start."""
     clock: Callable[[], datetime] = system_now
     connect: Callable[..., Connection] = XmppConnection
     """Makes the session; it is called as `XmppConnection` is. A simulation brings its own."""
@@ -176,6 +183,16 @@ class LocutionAgent(Speaker, Agent):
         self.client = self.connection = connection
         self.presence = PresenceManager(agent=self, approve_all=False)
         self.delivery = Delivery(self.me, connection, self.emit, clock=self.ports.clock, sign=self._signed)
+        self.enduring = Enduring(
+            me=self.me,
+            journal=self.ports.journal,
+            delivery=self.delivery,
+            send=self._send_or_drop,
+            hook=self.emit,
+            clock=self.ports.clock,
+            monotonic=asyncio.get_running_loop().time,
+            replica=self.ports.replica,
+        )
         handlers = Handlers.of(self)
         self.mailroom = Mailroom(
             me=self.me,
@@ -186,6 +203,7 @@ class LocutionAgent(Speaker, Agent):
             hook=self.emit,
             dead_letters=self.ports.dead_letters,
             authority=self.authority,
+            enduring=self.enduring,
             otherwise=self._offer_to_spade,
             trace=self._trace,
             clock=self.ports.clock,
@@ -202,6 +220,8 @@ class LocutionAgent(Speaker, Agent):
                 for state in behaviour.get_states().values() if isinstance(behaviour, FSMBehaviour) else ():
                     state.set_agent(self)
                 behaviour.start()
+        await self.mailroom.restore()
+        self.submit(self.enduring.journaling.renewing())
         self.supervisor.start(lambda: Receiving(self.mailroom, stanzas), is_vital=True)
         await self.topics.serve(handlers.reads)
         await self.on_ready()
@@ -210,6 +230,7 @@ class LocutionAgent(Speaker, Agent):
         try:
             if self.is_alive():
                 if not self.is_connected:
+                    self.enduring.outbox.leave()
                     self.delivery.close()  # what is said from now on fails at once, instead of waiting
                     self.topics.close()
                 await self.on_stop()
@@ -220,6 +241,7 @@ class LocutionAgent(Speaker, Agent):
         self.supervisor.close()
         if hasattr(self, "mailroom"):
             self.introducing.close()
+            await self.enduring.close()
             self.mailroom.close()
             self.delivery.close()
             self.topics.close()
@@ -237,6 +259,12 @@ class LocutionAgent(Speaker, Agent):
         if self.web.is_started() and self.web.runner is not None:
             await self.web.runner.cleanup()
         self._alive.clear()
+
+    def _send_or_drop(self, stanza: str) -> None:
+        """Write what is of no use later, if it can be written now."""
+        if self.connection is not None:
+            with suppress(ConnectionFailed):
+                self.connection.hand_over(stanza)
 
     def _signed(self, message: AclMessage, to: AgentIdentifier, stanza_id: str) -> AclMessage:
         """What we say, as it travels."""

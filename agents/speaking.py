@@ -211,7 +211,10 @@ class Speaker:
         )
 
     async def inform(self, to: AgentIdentifier | str, predicate: Predicate) -> DeliveryResult:
-        """Tell an agent something outside any protocol, and learn whether the server took it."""
+        """Tell an agent something outside any protocol, and learn whether it has processed it.
+
+        One that does not acknowledge is given a few seconds; then `Delivered.is_acknowledged` is False.
+        """
         ontology = self._ontology_with(predicate)
         message = AclMessage(
             performative=Performative.INFORM,
@@ -221,7 +224,7 @@ class Speaker:
             language=LANGUAGE,
             ontology=ontology.label,
         )
-        return await self.delivery.send(message, trace=self._trace)
+        return await self.mailroom.send(message)
 
     async def publish(self, topic: str, term: Term, *, shared: bool = False) -> DeliveryResult:
         """Tell whoever reads a topic something, and learn whether the server took it (XEP-0060).

@@ -36,14 +36,37 @@ class Acknowledging:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._known: OrderedDict[tuple[str, str], bool] = OrderedDict()
         """By bare JID and id: whether the effect is written down."""
+        self._said: dict[tuple[str, str], int] = {}
+        """What was said under an id that this process has seen."""
 
-    def take(self, peer: str, message_id: str) -> None:
-        """A message is being processed."""
-        self._remember(peer, message_id, is_done=False)
+    def take(self, peer: str, message_id: str, said: int = 0) -> bool:
+        """A message has come and is being processed; False: it is known already, and need not be.
+
+        Args:
+            peer: the full JID that it came from.
+            message_id: the stanza's.
+            said: a hash of what it says; under the same id another message is no second copy.
+        """
+        key = (_bare(peer), message_id)
+        is_done = self._known.get(key)
+        if is_done is None:
+            self._said[key] = said
+            self._remember(peer, message_id, is_done=False)
+            return True
+        if self._said.get(key, said) != said:
+            return True
+        if is_done:
+            self.owe(peer, message_id, None)
+        return False
+
+    def remember(self, peer: str, message_id: str) -> None:
+        """A former process has written down the effect of a message."""
+        self._remember(peer, message_id, is_done=True)
 
     def drop(self, peer: str, message_id: str) -> None:
         """A message is not processed after all: if it is asked after, it never came."""
         self._known.pop((_bare(peer), message_id), None)
+        self._said.pop((_bare(peer), message_id), None)
 
     def owe(self, peer: str, message_id: str, reply_with: str | None) -> None:
         """The effect of a message is written down.
@@ -58,11 +81,6 @@ class Acknowledging:
         if peer not in self._timers:
             loop = asyncio.get_running_loop()
             self._timers[peer] = loop.call_later(ACKNOWLEDGE_AFTER, self._pay, peer)
-
-    def came_again(self, peer: str, message_id: str) -> None:
-        """A second copy came: if it is done, say so once more."""
-        if self._known.get((_bare(peer), message_id)):
-            self.owe(peer, message_id, None)
 
     def replied(self, peer: str, in_reply_to: str) -> None:
         """A reply that is kept until it is acknowledged has gone to that JID."""
@@ -92,7 +110,8 @@ class Acknowledging:
         self._known[key] = is_done
         self._known.move_to_end(key)
         if len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
+            oldest, _is_done = self._known.popitem(last=False)
+            self._said.pop(oldest, None)
 
     def _pay(self, peer: str) -> None:
         timer = self._timers.pop(peer, None)

@@ -15,9 +15,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from behaviours.clocking import after
 from behaviours.connection import Life
-from behaviours.conversing import Heard, Lost, Overdue, Seat, Told, after
+from behaviours.conversing import Seat
 from behaviours.initiating import Hub, cancel, greet, opening
+from behaviours.stepping import Heard, Lost, Overdue, Told
 from behaviours.understanding import nest
 from behaviours.watching import told_of
 from ontology.acl import AclMessage, Performative

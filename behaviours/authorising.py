@@ -6,7 +6,8 @@ from collections.abc import Callable
 from datetime import datetime
 
 from behaviours.authority import Policy, Saying, own_domain, tags_of
-from behaviours.conversing import Seat, system_now
+from behaviours.clocking import system_now
+from behaviours.conversing import Seat
 from behaviours.events import Hook, MessageDisbelieved, ignore
 from behaviours.vouching import KeyRing, Vouching, nobody
 from behaviours.wire import Received, Unreadable

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from behaviours.conversing import Heard, Told
 from behaviours.outcomes import Fail, Refuse
 from behaviours.participating import (
     INITIATOR_GONE_AFTER,
@@ -15,6 +14,7 @@ from behaviours.participating import (
     confirm_cancel,
     decline,
 )
+from behaviours.stepping import Heard, Told
 from behaviours.understanding import unnest
 from ontology.acl import AclMessage, Performative
 from ontology.content import Term

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from behaviours.conversing import Heard, Seat, Told
+from behaviours.conversing import Seat
 from behaviours.events import OutOfSequence
 from behaviours.initiating import (
     REPLY_WITHIN,
@@ -21,6 +21,7 @@ from behaviours.initiating import (
     outcome_of,
 )
 from behaviours.outcomes import Expired, Outcome
+from behaviours.stepping import Heard, Told
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
 from ontology.content import LANGUAGE, Reason

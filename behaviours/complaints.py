@@ -11,8 +11,8 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable
 
-from behaviours.conversing import HEARERS
 from behaviours.events import ConversationRefused, Fact, MessageNotUnderstood, OutOfSequence
+from behaviours.seating import HEARERS
 from behaviours.wire import Unreadable
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier

@@ -10,7 +10,8 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from behaviours.conversing import Heard, Seat, Told, after
+from behaviours.clocking import after
+from behaviours.conversing import Seat
 from behaviours.initiating import (
     REPLY_WITHIN,
     RESULT_WITHIN,
@@ -23,6 +24,7 @@ from behaviours.initiating import (
 )
 from behaviours.outcomes import NotUnderstood, Outcome
 from behaviours.participating import PRICE
+from behaviours.stepping import Heard, Told
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
 from ontology.content import AgentAction, Ontology, Reason, Term, explain

@@ -7,95 +7,31 @@ acted on. The drivers in `initiating` and `participating` sit on it.
 from __future__ import annotations
 
 import asyncio
-import math
-import uuid
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 from functools import partial
-from typing import Protocol as Port
 
-from behaviours.connection import Transport
-from behaviours.events import ConversationEnded, ConversationOpened, Fact
+from behaviours.chronicling import Chronicle
+from behaviours.clocking import after
+from behaviours.events import ConversationEnded, ConversationOpened
+from behaviours.phrasing import saying, unechoed
+from behaviours.stepping import Heard, Lost, Overdue, Room, Step, Told
 from behaviours.watching import absence
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
-from ontology.content import Ontology, Reason, Term, explain
+from ontology.content import Reason, Term, explain
 from ontology.errors import Cause
-from protocols import machine
+from protocols import history, machine
 from protocols.errors import RemoteProtocolError
 from protocols.machine import Conversation
 from protocols.table import ANY, CANCELLING, EXPIRED, UNREACHABLE, Protocol, Role
-
-HEARERS = 16
-"""Agents that a reply-to may name at most: one small message must not have large ones sent to everybody."""
 
 CANCEL_WITHIN = 10.0
 """Seconds for the answer to a cancel."""
 
 WAITING = 10_000
 """What a peer has said that may wait to be looked at: one more thing, and it is told to stop."""
-
-LONGEST = 10 * 365 * 86_400.0
-"""Seconds: a deadline in ten years is as good as none, and every calendar and timer can still hold it."""
-
-
-@dataclass(frozen=True)
-class Heard:
-    """The peer said something that fits."""
-
-    message: AclMessage
-
-
-@dataclass(frozen=True)
-class Told:
-    """The peer let us know something beside the protocol: progress, a notice."""
-
-    term: Term
-
-
-@dataclass(frozen=True)
-class Lost:
-    """Our message did not get through, or the peer has vanished."""
-
-    reason: Reason
-
-
-@dataclass(frozen=True)
-class Overdue:
-    """The deadline passed."""
-
-
-Step = Heard | Told | Lost | Overdue
-
-
-class Room(Port):
-    """What a seat needs of the mailroom it is in."""
-
-    @property
-    def me(self) -> AgentIdentifier:
-        """Who we are."""
-
-    @property
-    def ontologies(self) -> tuple[Ontology, ...]:
-        """What we understand, in order of preference."""
-
-    @property
-    def transport(self) -> Transport:
-        """The connection."""
-
-    def now(self) -> datetime:
-        """The present, aware."""
-
-    def emit(self, fact: Fact) -> None:
-        """Tell the hook."""
-
-    def post(self, message: AclMessage, to: AgentIdentifier, on_lost: Callable[[Reason], None]) -> None:
-        """Send a message without waiting."""
-
-    def forget(self, seat: Seat) -> None:
-        """The seat is over: route to it only what comes late."""
 
 
 class Seat:
@@ -105,7 +41,12 @@ class Seat:
     """
 
     def __init__(
-        self, room: Room, protocol: Protocol, conversation: Conversation, peer: AgentIdentifier
+        self,
+        room: Room,
+        protocol: Protocol,
+        conversation: Conversation,
+        peer: AgentIdentifier,
+        chronicle: Chronicle,
     ) -> None:
         self.protocol = protocol
         self.conversation = conversation
@@ -119,6 +60,10 @@ class Seat:
         """Why something that we said has not got through, our last word included."""
         self.cancel: AclMessage | None = None
         """The initiator's cancel, once it has come."""
+        self.chronicle = chronicle
+        """What has happened, as it is written down."""
+        self._tip: Conversation | None = None
+        """While we go through the chronicle again: where the conversation really stands."""
         self._room = room
         self._steps: deque[Step] = deque()
         self._arrived = asyncio.Event()
@@ -155,7 +100,14 @@ class Seat:
 
     def happen(self, event: str) -> None:
         """Move the conversation by something that no message tells (`protocols.machine.happen`)."""
-        self._move(machine.happen(self.protocol, self.conversation, event))
+        if self.chronicle.is_behind:
+            happened = self.chronicle.happens()
+            if happened is not None:
+                self._go(happened)
+            return
+        moved = machine.happen(self.protocol, self.conversation, event)
+        self.chronicle.write(history.Happened(event=event))
+        self._move(moved)
 
     def may_say(self, act: Performative) -> bool:
         """Whether the table lets us say that now."""
@@ -169,24 +121,48 @@ class Seat:
             LocalProtocolError: it is not ours to say now. Nothing was sent and nothing has changed.
             ValueError: the message cannot be written as XML. Likewise.
         """
+        if self.chronicle.is_behind:
+            self._go(self.chronicle.again(message))
+            return
         moved = machine.say(self.protocol, self.conversation, message, deadline)
         for each in self._hearers(message):
-            self._room.post(message, each, partial(self._unheard, each))
+            self._room.post(message, each, partial(self._unheard, each), self.chronicle)
+        if not self._is_news(message, moved):
+            self.chronicle.write(history.Said(message=message, deadline=deadline))
+        self.chronicle.work.say(message)
         if message.performative is Performative.CANCEL:
             self._awaits_result = False  # whoever cancels waits for no result, so nobody need be told
         self._move(moved)
 
-    def opened(self, message: AclMessage) -> None:
+    def opened(self, event: history.Opened) -> None:
         """Send the first message, by which the conversation was started."""
-        self._room.post(message, self.peer, self.lose)
+        self._room.post(event.message, self.peer, self.lose, self.chronicle)
+        self.chronicle.write(event)
 
-    def receive(self, message: AclMessage) -> None:
+    def resume(self, *, is_driven: bool) -> None:
+        """Go through what a former process has written down; at once, if nobody is there to drive it."""
+        conversation = self.conversation
+        for event in self.chronicle.left:
+            conversation = history.after(self.protocol, conversation, event)
+        self._tip = conversation
+        self._go(*(() if is_driven else self.chronicle.all()))
+
+    def receive(self, message: AclMessage, message_id: str = "") -> None:
         """Take a message that the mailroom routed here.
+
+        Args:
+            message: what the peer says.
+            message_id: the id under which it came.
 
         Raises:
             RemoteProtocolError: the peer must not say that now. Nothing has changed.
         """
-        message = self._unechoed(message)
+        message = unechoed(self.conversation, message)
+        heard = history.Heard(message=self._as_of_peer(message), id=message_id)
+        if self._tip is not None:
+            self._tip = history.after(self.protocol, self._tip, heard)
+            self.chronicle.add(heard)
+            return
         moved = machine.receive(self.protocol, self.conversation, self._as_of_peer(message))
         if message.sender is not None and message.sender.name == self.conversation.peer:
             self.peer = message.sender
@@ -195,6 +171,8 @@ class Seat:
         is_too_much = self._is_full and not self.protocol.is_terminal(moved.state)
         if not is_too_much:
             self._add(Heard(message))
+        if not self._is_news(message, moved):
+            self.chronicle.write(heard)
         self._move(moved)
         if is_too_much:
             self._turn_deaf()
@@ -205,7 +183,7 @@ class Seat:
     def accepts(self, message: AclMessage) -> bool:
         """Whether the table lets the peer say that now."""
         try:
-            machine.receive(self.protocol, self.conversation, self._unechoed(message))
+            machine.receive(self.protocol, self.conversation, unechoed(self.conversation, message))
         except RemoteProtocolError:
             return False
         return True
@@ -220,7 +198,11 @@ class Seat:
     def lose(self, reason: Reason) -> None:
         """End the conversation, if it is not over yet: the peer cannot be reached."""
         self.lost = self.lost or reason
-        if not self.is_over:
+        if self._tip is not None:
+            self._tip = machine.lose(self.protocol, self._tip)
+            self.chronicle.add(history.WasLost(reason=reason))
+        elif not self.is_over:
+            self.chronicle.write(history.WasLost(reason=reason))
             self._add(Lost(reason))
             self._move(machine.lose(self.protocol, self.conversation))
 
@@ -237,13 +219,23 @@ class Seat:
         `Overdue` and cancels, so that the peer does not go on working for nobody. Once it is cancelled it
         needs no driver, and ends by itself.
         """
-        if not self.is_over and self.conversation.state != CANCELLING:
-            self._awaits_result = True
+        if self.is_over or self.conversation.state == CANCELLING:
+            return
+        self._awaits_result = True
+        if self.chronicle.is_behind:
+            waited = self.chronicle.waits()
+            if waited is not None:
+                self._go(waited)
+        else:
+            self.chronicle.write(history.Waits(deadline=deadline))
             self._move(replace(self.conversation, deadline=deadline))
-            self.watch()
+        self.watch()
 
     async def step(self) -> Step:
         """Wait for what happens next. Safe to cancel: nothing is lost."""
+        if not self._steps:
+            for event in self.chronicle.withdrawn():
+                self._go(event)
         while not self._steps:
             self._arrived.clear()
             await self._arrived.wait()
@@ -262,14 +254,6 @@ class Seat:
         how = await absence(self._room.transport, lambda: self.peer.jid, gone_after)
         self._take_back()
         self.lose(Reason(cause=Cause.VANISHED, text=f"{self.peer} {how}", about=self.peer.name))
-
-    def _unechoed(self, message: AclMessage) -> AclMessage:
-        # SPADE 4.1.4: `make_reply` copies every parameter. A reply that bears the reply-with of our own
-        # last message is an answer to it, whatever in-reply-to came along from before.
-        ours = self.conversation.awaited
-        if ours is None or message.reply_with != ours:
-            return message
-        return message.model_copy(update={"in_reply_to": ours, "reply_with": None})
 
     def _as_of_peer(self, message: AclMessage) -> AclMessage:
         """A cancel of one that hears us instead of the peer counts as the peer's."""
@@ -294,13 +278,7 @@ class Seat:
             self._room.post(self._cancel(), self.peer, lambda _reason: None)
 
     def _cancel(self) -> AclMessage:
-        return AclMessage(
-            performative=Performative.CANCEL,
-            receiver=(self.peer,),
-            protocol=self.conversation.protocol,
-            conversation_id=self.conversation.conversation_id,
-            reply_with=uuid.uuid4().hex,
-        )
+        return saying(self.conversation, self.peer, Performative.CANCEL)
 
     @property
     def _is_full(self) -> bool:
@@ -315,7 +293,44 @@ class Seat:
         self._add(Lost(Reason(cause=Cause.OVERLOADED, text=text, about=self.peer.name)))
         self._is_deaf = True
         if self.conversation.state != CANCELLING:
-            self.say(self._cancel(), after(self._room.now(), CANCEL_WITHIN))
+            self.say(
+                self._cancel(),
+                after(self._room.now(), CANCEL_WITHIN),
+            )
+
+    def _go(self, *again: history.Event) -> None:
+        """Let things happen again that are written down, and what followed them by itself."""
+        for event in (*again, *self.chronicle.come()):
+            self._happen_again(event)
+        if not self.chronicle.is_behind:
+            self._tip = None
+            self._set_timer()
+
+    def _happen_again(self, event: history.Event) -> None:
+        match event:
+            case history.Heard(message=message):
+                if message.sender is not None and message.sender.name == self.conversation.peer:
+                    self.peer = message.sender
+                if message.performative is Performative.CANCEL:
+                    self.cancel = message
+                self._add(Heard(message))
+            case history.Passed(ends=ends):
+                self._awaits_result = self._awaits_result and ends
+                self._add(Overdue())
+            case history.WasLost(reason=reason):
+                self.lost = self.lost or reason
+                self._add(Lost(reason))
+            case history.Said(message=message) if message.performative is Performative.CANCEL:
+                self._awaits_result = False
+        self._move(history.after(self.protocol, self.conversation, event))
+
+    def _is_news(self, message: AclMessage, moved: Conversation) -> bool:
+        """Whether a message is one of a series that leads nowhere: a notification to a subscriber.
+
+        It is delivered as any other; a publisher that runs again begins anew, and so is not reminded of it.
+        """
+        is_inform = message.performative is Performative.INFORM
+        return is_inform and moved.state == self.conversation.state != CANCELLING
 
     def _add(self, step: Step) -> None:
         if not self._is_deaf:
@@ -341,11 +356,14 @@ class Seat:
                 )
             )
             self._room.forget(self)
+            self.chronicle.ended()
 
     def _set_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self.chronicle.is_behind:
+            return
         deadline = machine.next_deadline(self.conversation)
         if deadline is not None:
             wait = max(0.0, (deadline - self._room.now()).total_seconds())
@@ -355,6 +373,7 @@ class Seat:
         deadline = self.conversation.deadline
         if self._awaits_result and deadline is not None and self._room.now() >= deadline:
             self._awaits_result = False
+            self.chronicle.write(history.Passed(at=self._room.now(), ends=False))
             self._add(Overdue())
             self._move(replace(self.conversation, deadline=None))
             return
@@ -362,6 +381,7 @@ class Seat:
         if moved is self.conversation:
             self._set_timer()  # the loop's clock was ahead of the wall clock
             return
+        self.chronicle.write(history.Passed(at=self._room.now()))
         self._add(Overdue())
         self._move(moved)
 
@@ -370,19 +390,3 @@ class Seat:
         for handle in (self._timer, self._watch):
             if handle is not None:
                 handle.cancel()
-
-
-def system_now() -> datetime:
-    """The wall clock in UTC: what deadlines on the wire are compared with."""
-    return datetime.now(UTC)
-
-
-def after(now: datetime, seconds: float) -> datetime:
-    """A deadline that many seconds from now, and never later than `LONGEST`.
-
-    Raises:
-        ValueError: that is no number of seconds.
-    """
-    if not math.isfinite(seconds):
-        raise ValueError(f"a deadline needs a number of seconds, not {seconds}")
-    return now + timedelta(seconds=max(-LONGEST, min(seconds, LONGEST)))

@@ -17,14 +17,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from behaviours.bouncing import failure_of, may_return, meaning_of
+from behaviours.clocking import system_now
 from behaviours.connection import ConnectionFailed, Transport
-from behaviours.conversing import system_now
 from behaviours.events import BounceDisbelieved, Hook, MessageSent, MessageUndelivered
+from behaviours.receipts import MARK
 from behaviours.wire import Bounced, Incoming, render
 from behaviours.wording import Wording
-from ontology.acl import AclMessage, Performative
+from ontology.acl import AclMessage
 from ontology.aid import AgentIdentifier
-from ontology.content import Reason, explain
+from ontology.content import Reason
 from ontology.errors import Cause
 
 PATIENCE = 30.0
@@ -49,22 +51,13 @@ SETTLE_AFTER = 1.0
 WAITING = 10_000
 """Messages that wait for a connection; beyond that a further one is reported at once."""
 
-_MEANING = {
-    "service-unavailable": "there is no such agent, or it is offline",
-    "recipient-unavailable": "it is offline",
-    "item-not-found": "there is no such agent",
-    "remote-server-not-found": "its domain is not served here and no other server was found",
-    "remote-server-timeout": "its server did not answer",
-    "jid-malformed": "that is no JID",
-    "policy-violation": "the server refused the message",
-    "not-allowed": "the server does not allow it",
-    "resource-constraint": "its mailbox is full",
-}
-
 
 @dataclass(frozen=True)
 class Delivered:
     """The server has taken the message and returned nothing: it is with the peer, or stored for it."""
+
+    is_acknowledged: bool = False
+    """Whether its receiver has said that it has processed it, as every agent of ours does."""
 
 
 @dataclass(frozen=True)
@@ -97,35 +90,18 @@ def _unsigned(message: AclMessage, _to: AgentIdentifier, _stanza_id: str) -> Acl
     return message
 
 
-def failure_of(message: AclMessage, me: AgentIdentifier, reason: Reason) -> AclMessage:
-    """What the agent management system says of a message that it cannot deliver (FIPA00067)."""
-    ams = AgentIdentifier(name=f"ams@{me.domain}")
-    content = explain(reason.cause, reason.text, reason.about)
-    return message.reply(Performative.FAILURE, sender=ams, receiver=(me,), content=content)
-
-
-def meaning_of(bounce: Bounced) -> str:
-    """Why a message came back, in words."""
-    meaning = _MEANING.get(bounce.condition, bounce.condition)
-    return f"{meaning} ({bounce.text})" if bounce.text and bounce.text != meaning else meaning
-
-
-def may_return(bounce: Bounced, to: AgentIdentifier, me: AgentIdentifier) -> bool:
-    """Whether a message of ours to that agent can have been returned by whoever the server says it was.
-
-    That is the addressee, or a server on its behalf (RFC 6120, 8.3.1): its own or ours, which may speak for
-    itself or for our account. Anybody else has guessed or seen the stanza's id.
-    """
-    addressee = AgentIdentifier.of(to.jid)
-    return bounce.peer in {addressee.name, addressee.domain, me.name, me.domain}
-
-
 @dataclass(frozen=True)
 class _Posted:
     message: AclMessage
     to: AgentIdentifier
     stanza_id: str
     on_lost: OnLost
+    is_marked: bool = False
+    """Whether it asks to be acknowledged."""
+
+
+def _unheard(_reason: Reason) -> None:
+    """Nobody is told of a message that is not sent."""
 
 
 class Delivery:
@@ -161,8 +137,22 @@ class Delivery:
         self._is_closed = False
         self._wording = Wording()
 
+    def check(self, message: AclMessage, to: AgentIdentifier) -> None:
+        """Look whether a message can be written as a stanza.
+
+        Raises:
+            ValueError: it cannot.
+        """
+        self._rendered(_Posted(message, to, uuid.uuid4().hex, _unheard, is_marked=True))
+
     def post(
-        self, message: AclMessage, to: AgentIdentifier, on_lost: OnLost, *, trace: Trace = _untraced
+        self,
+        message: AclMessage,
+        to: AgentIdentifier,
+        on_lost: OnLost,
+        *,
+        trace: Trace = _untraced,
+        message_id: str | None = None,
     ) -> str:
         """Send without waiting; `on_lost` is called at most once, later, if it does not get through.
 
@@ -170,13 +160,21 @@ class Delivery:
         not until after its reply-by: nobody waits for its answer then. What can be sent is shown to `trace`
         before it is handed over, so that no answer is traced before it.
 
+        Args:
+            message: what to say.
+            to: to whom.
+            on_lost: see above.
+            trace: see above.
+            message_id: of one that is to be acknowledged; the same for each copy.
+
         Returns:
             The stanza's id.
 
         Raises:
             ValueError: the message holds a character that XML cannot carry. Nothing was sent.
         """
-        posted = _Posted(message, to, uuid.uuid4().hex, on_lost)
+        stanza_id = message_id or uuid.uuid4().hex
+        posted = _Posted(message, to, stanza_id, on_lost, is_marked=message_id is not None)
         stanza = self._rendered(posted)
         trace(message, to)
         must_wait = bool(self._waiting) or not self._transport.is_online
@@ -277,7 +275,17 @@ class Delivery:
 
     def _rendered(self, posted: _Posted) -> str:
         message = self._sign(posted.message, posted.to, posted.stanza_id)
-        return render(message, posted.to.jid, posted.stanza_id, self._wording.of(posted.to))
+        mark = MARK if posted.is_marked else ""
+        return render(message, posted.to.jid, posted.stanza_id, self._wording.of(posted.to), mark)
+
+    def is_waiting(self, stanza_id: str) -> bool:
+        """Whether a message waits for a connection."""
+        return stanza_id in self._waiting
+
+    def forget(self, stanza_id: str) -> None:
+        """Nothing more is to be done or told about a message: it was acknowledged, or is given up."""
+        self._withdraw(stanza_id)
+        self._watched.pop(stanza_id, None)
 
     def _watch(self, posted: _Posted) -> None:
         now = asyncio.get_running_loop().time()

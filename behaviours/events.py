@@ -87,6 +87,36 @@ class MessageDisbelieved(Fact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MessageAcknowledged(Fact):
+    """The receiving agent has said that it has processed a message."""
+
+    peer: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageAskedAfter(Fact):
+    """Nothing has been heard of a message for a while, and its receiver was asked."""
+
+    peer: str
+    attempt: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversationTaken(Fact):
+    """Another replica of this agent goes on with a conversation that was ours."""
+
+    conversation_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversationLeft(Fact):
+    """A conversation that a former process has written down cannot be taken up again."""
+
+    text: str
+    is_trouble: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class DuplicateDropped(Fact):
     """A message arrived a second time."""
 

@@ -12,7 +12,8 @@ import uuid
 from collections.abc import Callable
 from typing import Protocol as Port
 
-from behaviours.conversing import CANCEL_WITHIN, Heard, Lost, Overdue, Room, Seat, Step, Told, after
+from behaviours.clocking import after
+from behaviours.conversing import CANCEL_WITHIN, Seat
 from behaviours.outcomes import (
     Cancelled,
     Expired,
@@ -22,6 +23,7 @@ from behaviours.outcomes import (
     Refused,
     Succeeded,
 )
+from behaviours.stepping import Heard, Lost, Overdue, Room, Step, Told
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
 from ontology.content import LANGUAGE, Done, Ontology, Reason, Term
@@ -47,6 +49,9 @@ class Hub(Room, Port):
     def open(self, protocol: Protocol, message: AclMessage, peer: AgentIdentifier) -> Seat:
         """Start a conversation as its initiator."""
 
+    def new_id(self) -> str:
+        """A conversation-id; for a handler that runs again after a restart, the one that it had before."""
+
     def ontology_of(self, message: AclMessage) -> Ontology:
         """The ontology that a message's content is read with."""
 
@@ -68,7 +73,7 @@ def opening(
         language=LANGUAGE,
         ontology=ontology.label,
         protocol=protocol.name,
-        conversation_id=uuid.uuid4().hex,
+        conversation_id=hub.new_id(),
         reply_with=uuid.uuid4().hex,
         reply_by=after(hub.now(), seconds),
     )

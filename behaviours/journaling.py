@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from behaviours.events import Hook, StoreDown, StoreUp
 from resilience.backoff import delay
@@ -28,7 +30,12 @@ from resilience.snapshots import Snapshot
 RETRY_FIRST, RETRY_MOST = 0.05, 2.0
 """Seconds between two attempts to write while the store is down."""
 
+CLOSE_WITHIN = 2.0
+"""Seconds in which what has come up is written at the end."""
+
 Then = Callable[[], None]
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass
@@ -182,6 +189,7 @@ class Journaling:
         self._idle = asyncio.Event()
         self._idle.set()
         self._task: asyncio.Task[None] | None = None
+        self._is_closed = False
         self._held: dict[Lane, None] = {}
 
     def lane(self, hold: Hold, on_taken: Then) -> Lane:
@@ -196,6 +204,8 @@ class Journaling:
 
     def stir(self, lane: Lane) -> None:
         """Have a lane committed soon."""
+        if self._is_closed:
+            return
         self._dirty[lane] = None
         self._idle.clear()
         self._stirred.set()
@@ -221,6 +231,21 @@ class Journaling:
         )
         return await self.journal.commit(effects, hold)
 
+    async def insist(self, ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        """Ask the store for something until it answers."""
+        attempt = 0
+        while True:
+            try:
+                answer = await ask()
+            except RecordsError as error:
+                attempt += 1
+                self._down(error)
+                await asyncio.sleep(delay(attempt, self._rng, first=RETRY_FIRST, most=RETRY_MOST))
+            else:
+                if attempt:
+                    self._up()
+                return answer
+
     async def renewing(self) -> None:
         """Renew all leases as long as it runs."""
         while True:
@@ -241,10 +266,18 @@ class Journaling:
                 lane.on_taken()
 
     async def close(self) -> None:
-        """Write what can be written now, and give back nothing: leases are for the next one to find."""
+        """Write what can be written now, and give back what is held: the next one is to find it at once."""
+        if self.is_up:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.settled(), CLOSE_WITHIN)
+        self._is_closed = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        for lane in tuple(self._held):
+            if lane.hold is not None and not lane.is_taken:
+                with suppress(RecordsError):
+                    await self.journal.release(lane.hold)
 
     async def _run(self) -> None:
         attempt = 0

@@ -18,45 +18,50 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import partial
 
+from behaviours import receipts
 from behaviours.authorising import Authority
-from behaviours.burying import Burying
+from behaviours.clocking import system_now
 from behaviours.complaints import Complaints
 from behaviours.connection import Transport
-from behaviours.conversing import HEARERS, Seat, system_now
-from behaviours.delivery import Delivery, failure_of
+from behaviours.conversing import Seat
+from behaviours.delivery import Delivery
 from behaviours.duplicates import Seen
-from behaviours.events import DuplicateDropped, Fact, HandlerFailed, Hook, MessageReceived
+from behaviours.enduring import Claimed, Enduring
+from behaviours.events import DuplicateDropped, HandlerFailed, Hook, MessageReceived
 from behaviours.handlers import Handlers
-from behaviours.participating import Job
-from behaviours.seating import Seating
-from behaviours.services import incapable, is_capable, serve
-from behaviours.sorting import is_answer, is_told, may_be_refused
-from behaviours.understanding import ontology_for
+from behaviours.hosting import UNNAMED, Hosting, Trace
+from behaviours.receipts import Receipts
+from behaviours.seating import HEARERS
+from behaviours.services import incapable, is_capable
+from behaviours.sorting import (
+    OPENING_WITHOUT_PROTOCOL,
+    is_answer,
+    is_told,
+    may_be_refused,
+    protocol_of,
+    takes_late,
+)
 from behaviours.wire import ABOUT, Bounced, Element, Incoming, Received, Unreadable, parse
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
-from ontology.codecs import to_json
-from ontology.content import Ontology, Reason, explain
+from ontology.codecs import from_json, to_json
+from ontology.content import Ontology, explain
 from ontology.errors import Cause, ContentError
-from protocols import machine
-from protocols.contract_net import CONTRACT_NET
 from protocols.errors import RemoteProtocolError
+from protocols.history import Opened, begun
 from protocols.registry import PROTOCOLS
-from protocols.request import REQUEST
-from protocols.table import EXPIRED, Protocol, Role
+from protocols.table import Protocol, Role
 from resilience.dead_letters import DeadLetters
-
-_OPENING_WITHOUT_PROTOCOL = {Performative.REQUEST: REQUEST, Performative.CFP: CONTRACT_NET}
-"""How acts are taken that name no protocol, as chat clients and many plain agents write them."""
-
-Trace = Callable[[AclMessage, AgentIdentifier], None]
+from resilience.inbox import Standing
 
 
-class Mailroom:
-    """The incoming side of one agent, and the hub of its conversations.
+class Mailroom(Hosting):
+    """The incoming side of one agent.
 
     Args:
         me: who we are.
@@ -66,6 +71,7 @@ class Mailroom:
         ontologies: what it understands, in order of preference.
         hook: sink of facts.
         dead_letters: where the unreadable and undeliverable is kept.
+        enduring: what lets conversations outlive the process.
         authority: says what others may begin with us, and whether they are who they say; others are refused.
         otherwise: offered what nobody here wants; says whether somebody took it.
         trace: shown every message that is sent or was read, and who is at the other end.
@@ -83,105 +89,34 @@ class Mailroom:
         hook: Hook,
         dead_letters: DeadLetters,
         authority: Authority,
+        enduring: Enduring,
         otherwise: Callable[[Element], bool] = lambda _stanza: False,
         trace: Trace = lambda _message, _peer: None,
         clock: Callable[[], datetime] = system_now,
     ) -> None:
-        self.me = me
-        self.transport = transport
-        self._delivery, self._handlers, self._hook = delivery, handlers, hook
-        self.ontologies = tuple(ontologies)
+        super().__init__(
+            me=me,
+            transport=transport,
+            delivery=delivery,
+            handlers=handlers,
+            ontologies=ontologies,
+            hook=hook,
+            dead_letters=dead_letters,
+            enduring=enduring,
+            trace=trace,
+            clock=clock,
+        )
         self._authority, self._otherwise = authority, otherwise
-        self._clock, self._trace = clock, trace
-        self._bury = Burying(me.name, dead_letters, hook, clock).bury
-        self._seats = Seating(me.name)
         self._seen = Seen()
         self._complaints = Complaints(me.name, hook, self._answer)
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    # -- what seats and drivers need ---------------------------------------------------------
-
-    def now(self) -> datetime:
-        """The present, aware."""
-        return self._clock()
-
-    def emit(self, fact: Fact) -> None:
-        """Tell the hook."""
-        self._hook(fact)
-
-    def post(self, message: AclMessage, to: AgentIdentifier, on_lost: Callable[[Reason], None]) -> None:
-        """Send without waiting; what is lost becomes a dead letter, and `on_lost` is told.
-
-        Raises:
-            ValueError: XML cannot carry it. Nothing was sent or traced.
-        """
-
-        def lost(reason: Reason) -> None:
-            self._bury(to.name, to_json(message), reason.cause, reason.text, is_inbound=False)
-            self._trace(failure_of(message, self.me, reason), to)
-            on_lost(reason)
-
-        message = message.model_copy(update={"sender": self.me, "receiver": (to,)})
-        self._delivery.post(message, to, lost, trace=self._trace)
-
-    def open(self, protocol: Protocol, message: AclMessage, peer: AgentIdentifier) -> Seat:
-        """Start a conversation as its initiator and send its first message.
-
-        Raises:
-            LocalProtocolError: the message does not begin the protocol. Nothing was sent.
-            ValueError: it holds a character that XML cannot carry. Likewise.
-        """
-        conversation = machine.start(protocol, Role.INITIATOR, message, peer.name, self.now())
-        seat = Seat(self, protocol, conversation, peer)
-        self._seats.add(seat)
-        try:
-            seat.opened(message)
-        except ValueError:  # XML cannot carry it: nothing was sent, nobody will answer
-            seat.release()
-            self._seats.remove(seat)
-            raise
-        return seat
+        self._claiming: dict[str, deque[tuple[Received, Element]]] = {}
+        """By bare JID: messages of a peer that wait until we know whose the first of them is to handle."""
+        self._claimed: Claimed | None = None
+        """While a message is handled that may begin something: the claim to it, until something is begun."""
 
     def stop(self, cancel: AclMessage, to: AgentIdentifier) -> None:
         """Cancel what an agent does for us at somebody else's request; whether it stops is not waited for."""
         self._complaints.cancel(cancel, to)
-
-    def forget(self, seat: Seat) -> None:
-        """Keep an ended conversation for a while, then drop it."""
-        self._seats.linger(seat)
-
-    def keep(self, task: asyncio.Task[None]) -> None:
-        """Hold on to a background task until it is done."""
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    def ontology_of(self, message: AclMessage) -> Ontology:
-        """The ontology that a message's content is to be read with.
-
-        Without an ontology parameter it is the first of ours that has the content's term.
-
-        Raises:
-            ContentError: we speak no such ontology, language or term.
-        """
-        return ontology_for(message, self.ontologies)
-
-    def conversations(self) -> list[machine.Conversation]:
-        """The conversations that are not over, oldest first."""
-        live = (seat.conversation for seat in self._seats if not seat.is_over)
-        return sorted(live, key=lambda each: each.opened)
-
-    def close(self) -> None:
-        """End all work without a word to any peer; whoever waits here for one is told."""
-        for task in self._tasks:
-            task.cancel()
-        for seat in self._seats:
-            seat.lose(Reason(cause=Cause.UNREACHABLE, text=f"{self.me.local_name} was stopped"))
-            seat.release()
-        self._seats.close()
-
-    async def closed(self) -> None:
-        """Return once all work has ended that `close` has ended; a handler may clean up."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # -- what comes in -----------------------------------------------------------------------
 
@@ -189,6 +124,10 @@ class Mailroom:
         """Handle one message stanza. Returns at once; never raises for what a peer wrote."""
         incoming: Incoming | None = None
         try:
+            told = receipts.read(stanza)
+            if told is not None:
+                self._take_receipts(told, stanza.get("from") or "")
+                return
             incoming = parse(stanza)
             self._delivery.heard(incoming)
             self._sort(incoming, stanza)
@@ -205,10 +144,18 @@ class Mailroom:
             case Received():
                 self._take_message(incoming, stanza)
 
+    def _take_receipts(self, told: Receipts, peer: str) -> None:
+        self._enduring.outbox.told(peer, told)
+        self._enduring.acknowledging.answer(peer, told.asked)
+
     def _take_message(self, received: Received, stanza: Element) -> None:
         message = received.message
         peer = message.sender or AgentIdentifier(name="nobody")
-        if received.stanza_id and self._seen.is_second(peer.jid, received.stanza_id, message):
+        if (waiting := self._claiming.get(peer.name)) is not None:
+            waiting.append((received, stanza))  # each peer is heard in order
+            return
+        self._enduring.outbox.heard_from(peer.jid, is_marked=received.is_marked)
+        if self._is_second(received, peer):
             self.emit(DuplicateDropped(agent=self.me.name, peer=peer.name))
             return
         self.emit(
@@ -227,13 +174,82 @@ class Mailroom:
             return  # what it has gone on with it has stopped, or cannot: nobody here waits for it
         elif seat := self._seats.find(message, peer):
             if self._authority.believes(received, peer, seat):
-                self._take_step(seat, message, peer)
+                self._take_step(seat, received, peer)
+            lane = seat.chronicle.work.lane
+            lane.note(then=partial(self._enduring.done_with, received, peer))
+        elif (objection := self._authority.objection(received, peer, protocol_of(message))) is not None:
+            self._take_first(received, message, peer, stanza, objection)
+            self._enduring.done_with(received, peer)
         else:
-            self._take_first(received, message, peer, stanza)
+            self._claiming[peer.name] = deque()
+            self.keep(asyncio.get_running_loop().create_task(self._claim(received, peer, stanza)))
 
-    def _take_step(self, seat: Seat, message: AclMessage, peer: AgentIdentifier) -> None:
+    def _is_second(self, received: Received, peer: AgentIdentifier) -> bool:
+        if received.is_marked:
+            return self._enduring.is_second(received, peer)
+        is_named = bool(received.stanza_id)
+        return is_named and self._seen.is_second(peer.jid, received.stanza_id, received.message)
+
+    async def _claim(self, received: Received, peer: AgentIdentifier, stanza: Element) -> None:
+        """Handle a message that belongs to no conversation here, if no replica of ours does.
+
+        What else the same peer says waits meanwhile.
+        """
         try:
-            seat.receive(message)
+            self._take_claimed(await self._enduring.claim(received, peer), received, peer, stanza)
+        except ValueError as error:
+            self._complaints.refuse(received.message, peer, Cause.UNSUPPORTED_VALUE, str(error))
+        except Exception as error:  # noqa: BLE001 - as in `take`
+            self._stumble(error, received, stanza)
+        finally:
+            waiting = self._claiming.pop(peer.name)
+            while waiting and peer.name not in self._claiming:
+                self._take_again(*waiting.popleft())
+            if waiting:
+                self._claiming[peer.name].extend(waiting)
+
+    def _take_again(self, received: Received, stanza: Element) -> None:
+        try:
+            self._take_message(received, stanza)
+        except Exception as error:  # noqa: BLE001 - as in `take`
+            self._stumble(error, received, stanza)
+
+    def _take_claimed(
+        self, claimed: Claimed, received: Received, peer: AgentIdentifier, stanza: Element
+    ) -> None:
+        message, claim = received.message, claimed.claim
+        if claim.standing is Standing.MISMATCH:
+            known = f"another message has come under the id {received.stanza_id[:80]!r}"
+            text = f"{known}; make a new one for each"
+            self._complaints.refuse(message, peer, Cause.UNSUPPORTED_VALUE, text)
+            return
+        if not claim.is_ours:
+            self.emit(DuplicateDropped(agent=self.me.name, peer=peer.name))
+            if claim.standing is Standing.BUSY:
+                self._enduring.acknowledging.drop(peer.jid, received.stanza_id)
+                return
+            if not received.is_marked and claim.reply:
+                self._answer(from_json(claim.reply), peer)
+            self._enduring.done_with(received, peer)
+            return
+        lane = self._enduring.lane(claimed)
+        self._lane, self._claimed = lane, claimed
+        try:
+            self._take_first(received, message, peer, stanza, None)
+        except Exception as error:  # noqa: BLE001 - as in `take`
+            self._stumble(error, received, stanza)
+        finally:
+            self._lane = None
+        if self._claimed is not None:  # nothing was begun: it is done with
+            self._claimed = None
+            lane.finish()
+            self._enduring.journaling.drop(lane)
+        lane.note(then=partial(self._enduring.done_with, received, peer))
+
+    def _take_step(self, seat: Seat, received: Received, peer: AgentIdentifier) -> None:
+        message = received.message
+        try:
+            seat.receive(message, received.stanza_id if received.is_marked else "")
         except RemoteProtocolError as error:
             self._complaints.out_of_sequence(message, peer, error.text)
             if seat.is_given_up and peer.name == seat.conversation.peer:
@@ -260,13 +276,17 @@ class Mailroom:
             self._complaints.not_understood(message, peer, error.cause, error.text, error.about)
 
     def _take_first(
-        self, received: Received, message: AclMessage, peer: AgentIdentifier, stanza: Element
+        self,
+        received: Received,
+        message: AclMessage,
+        peer: AgentIdentifier,
+        stanza: Element,
+        objection: str | None,
     ) -> None:
         """A message that belongs to no conversation here."""
         act, name = message.performative, message.protocol
-        protocol = PROTOCOLS.get(name) if name is not None else _OPENING_WITHOUT_PROTOCOL.get(act)
+        protocol = protocol_of(message)
         opens = protocol is not None and protocol.opens_with(act)
-        objection = self._authority.objection(received, peer, protocol)
         if objection is not None and (opens or may_be_refused(message)):
             self._complaints.refuse(message, peer, Cause.UNAUTHORISED, objection)
         elif protocol is not None and opens:
@@ -284,7 +304,7 @@ class Mailroom:
                 f"protocol {name[:80]!r} is not spoken here; {known} are",
                 "protocol",
             )
-        elif act is Performative.PROPOSE and _takes_late(protocol, message):
+        elif act is Performative.PROPOSE and takes_late(protocol, message):
             self._complaints.reject_late(message, peer)
         elif is_answer(message):
             self._complaints.out_of_sequence(message, peer, f"{act.value} belongs to no conversation here")
@@ -325,22 +345,25 @@ class Mailroom:
                 text = incapable(self.me.local_name, message.performative, action, self._handlers)
                 self._complaints.refuse(message, peer, Cause.UNSUPPORTED_FUNCTION, text)
             return
-        seat_key = message.conversation_id or f"unnamed-{uuid.uuid4().hex}"
+        seat_key = message.conversation_id or f"{UNNAMED}{uuid.uuid4().hex}"
         named = message.model_copy(update={"conversation_id": seat_key})
-        conversation = machine.start(protocol, Role.PARTICIPANT, named, peer.name, self.now())
-        seat = Seat(self, protocol, conversation, peer)
+        opened = Opened(
+            protocol=protocol.name,
+            role=Role.PARTICIPANT,
+            peer=peer.name,
+            message=named,
+            at=self.now(),
+            id=received.stanza_id if received.is_marked else "",
+        )
+        conversation = begun(protocol, opened)
+        if self._claimed is None or self._lane is None:
+            raise TypeError("a conversation is begun under a claim")
+        chronicle = self._enduring.served(opened, self._claimed.guard, self._lane)
+        self._claimed = None
+        seat = Seat(self, protocol, conversation, peer, chronicle)
         seat.replies_to = message.reply_to
         self._seats.add(seat)
-        job = Job(
-            room=self,
-            seat=seat,
-            opening=message,
-            term=action,
-            ontology=ontology,
-            handlers=self._handlers,
-            ontologies=self.ontologies,
-        )
-        self.keep(asyncio.get_running_loop().create_task(serve(job)))
+        self._start(seat, message, action, ontology)
 
     def _hear(self, message: AclMessage, peer: AgentIdentifier) -> bool:
         try:
@@ -365,12 +388,7 @@ class Mailroom:
         self.emit(HandlerFailed(agent=self.me.name, peer=name, text=text))
         original = to_json(message) if message is not None else f"a stanza of {name}"
         self._bury(name, original, Cause.INTERNAL_ERROR, text, is_inbound=True)
-        if message is not None and peer is not None and message.performative in _OPENING_WITHOUT_PROTOCOL:
+        if message is not None and peer is not None and message.performative in OPENING_WITHOUT_PROTOCOL:
             told = f"{self.me.local_name} could not handle the message: {type(error).__name__}"
             content = explain(Cause.INTERNAL_ERROR, told)
             self._answer(message.reply(Performative.FAILURE, content=content), peer)
-
-
-def _takes_late(protocol: Protocol | None, message: AclMessage) -> bool:
-    """Whether a protocol answers what a participant says when its time is up, as the contract nets do."""
-    return protocol is not None and protocol.following(EXPIRED, Role.PARTICIPANT, message) is not None

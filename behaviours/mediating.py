@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from typing import cast
 
 from behaviours.brokering import EMBEDDED, TARGET, settle
-from behaviours.conversing import HEARERS, Heard, Lost, Overdue, Told, after
+from behaviours.clocking import after
 from behaviours.handlers import Handler
 from behaviours.initiating import REPLY_WITHIN, RESULT_WITHIN, Hub, cancel, opening
 from behaviours.outcomes import Answer, Fail, Refuse
 from behaviours.participating import Job, Participation, confirm_cancel, decline, until_cancelled, work
+from behaviours.seating import HEARERS
+from behaviours.stepping import Heard, Lost, Overdue, Told
 from behaviours.wire import render
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier

@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from behaviours.conversing import Heard, Room, Seat, after
+from behaviours.clocking import after
+from behaviours.conversing import Seat
 from behaviours.events import HandlerFailed
 from behaviours.handlers import Handler, Handlers
 from behaviours.outcomes import Answer, Fail, Refuse
+from behaviours.stepping import Heard, Room
 from behaviours.wire import ABOUT, legible
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
@@ -106,7 +108,7 @@ class Participation:
             ontology=self.ontology.label,
             user_parameters={ABOUT: self.id},
         )
-        self._room.post(message, self.initiator, lambda _reason: None)
+        self._room.post(message, self.initiator, lambda _reason: None, self._seat.chronicle)
 
 
 PRICE = "X-price"

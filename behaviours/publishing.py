@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from behaviours.conversing import Heard, Lost, Overdue, Room, Seat, Told
+from behaviours.conversing import Seat
 from behaviours.delivery import CONFIRM_WITHIN
 from behaviours.events import HandlerFailed
 from behaviours.initiating import (
@@ -16,6 +16,7 @@ from behaviours.initiating import (
 )
 from behaviours.outcomes import Ending, Fail, Refuse
 from behaviours.participating import Job, Participation, broken, decline, patience, until_cancelled
+from behaviours.stepping import Heard, Lost, Overdue, Room, Told
 from ontology.acl import Performative
 from ontology.aid import AgentIdentifier
 from ontology.content import Ontology, Term

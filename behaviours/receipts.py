@@ -15,10 +15,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from xml.sax.saxutils import quoteattr
 
-from behaviours.wire import NO_STORE, Element
+from behaviours.wire import ACKNOWLEDGEABLE, NO_STORE, Element
 from ontology.acl_xml import escaped
 
-NAMESPACE = "urn:locution:delivery:1"
+NAMESPACE = ACKNOWLEDGEABLE[1:].partition("}")[0]
 
 MARK = f'<acknowledgeable xmlns="{NAMESPACE}"/>'
 """In a message: it is to be acknowledged, and whoever sent it acknowledges."""
@@ -67,11 +67,6 @@ def _elements(said: Iterable[tuple[str, str]]) -> str:
     for name, each in said:
         by_name.setdefault(name, []).append(f"<id>{escaped(each)}</id>")
     return "".join(f'<{name} xmlns="{NAMESPACE}">{"".join(ids)}</{name}>' for name, ids in by_name.items())
-
-
-def is_marked(stanza: Element) -> bool:
-    """Whether a message is to be acknowledged."""
-    return stanza.find(f"{{{NAMESPACE}}}acknowledgeable") is not None
 
 
 def read(stanza: Element) -> Receipts | None:

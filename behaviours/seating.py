@@ -11,6 +11,9 @@ from ontology.aid import AgentIdentifier
 from protocols.recruiting import RECRUITING
 from protocols.table import Role
 
+HEARERS = 16
+"""Agents that a reply-to may name at most: one small message must not have large ones sent to everybody."""
+
 LINGER = 30.0
 """Seconds that an ended conversation is kept, so that what comes late is told from what is unknown."""
 

@@ -82,6 +82,14 @@ class SigningKey:
         return message.model_copy(update={"user_parameters": parameters})
 
 
+def unsigned(message: AclMessage) -> AclMessage:
+    """The message without its signature."""
+    left = {
+        name: each for name, each in message.user_parameters.items() if name not in {SIGNATURE, SIGNED_AT}
+    }
+    return message.model_copy(update={"user_parameters": left})
+
+
 def is_signed(message: AclMessage) -> bool:
     """Whether a message bears a signature, be it right or wrong."""
     return SIGNATURE in message.user_parameters and SIGNED_AT in message.user_parameters

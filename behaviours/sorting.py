@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from ontology.acl import AclMessage, Performative
-from protocols.table import Protocol
+from protocols.contract_net import CONTRACT_NET
+from protocols.registry import PROTOCOLS
+from protocols.request import REQUEST
+from protocols.table import EXPIRED, Protocol, Role
+
+OPENING_WITHOUT_PROTOCOL = {Performative.REQUEST: REQUEST, Performative.CFP: CONTRACT_NET}
+"""How acts are taken that name no protocol, as chat clients and many plain agents write them."""
 
 ANSWERS = frozenset(
     {
@@ -38,3 +44,15 @@ def is_told(message: AclMessage, protocol: Protocol | None) -> bool:
     if message.protocol is None:
         return message.performative is Performative.INFORM
     return protocol is not None and message.performative in _ENDINGS
+
+
+def protocol_of(message: AclMessage) -> Protocol | None:
+    """The protocol that a message names, or that is meant where it names none."""
+    if message.protocol is None:
+        return OPENING_WITHOUT_PROTOCOL.get(message.performative)
+    return PROTOCOLS.get(message.protocol)
+
+
+def takes_late(protocol: Protocol | None, message: AclMessage) -> bool:
+    """Whether a protocol answers what a participant says when its time is up, as the contract nets do."""
+    return protocol is not None and protocol.following(EXPIRED, Role.PARTICIPANT, message) is not None

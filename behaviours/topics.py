@@ -20,8 +20,9 @@ from contextlib import suppress
 from functools import partial
 
 from behaviours import pubsub
+from behaviours.bouncing import failure_of
 from behaviours.connection import ConnectionFailed, RequestRefused
-from behaviours.delivery import PATIENCE, Delivered, DeliveryResult, Undelivered, failure_of
+from behaviours.delivery import PATIENCE, Delivered, DeliveryResult, Undelivered
 from behaviours.events import (
     HandlerFailed,
     Hook,
@@ -32,7 +33,7 @@ from behaviours.events import (
     ignore,
 )
 from behaviours.handlers import Reader
-from behaviours.mailroom import Trace
+from behaviours.hosting import Trace
 from behaviours.outcomes import Failed, Refused
 from behaviours.participating import handler_failed
 from behaviours.pubsub import Line, Service

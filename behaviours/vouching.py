@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from behaviours.events import Hook, RecordNotKept
-from behaviours.signing import is_by, is_signed, signed_at
+from behaviours.signing import SIGNED_AT, is_by, is_signed, signed_at
 from behaviours.wire import Received
 from ontology.acl import AclMessage
 from ontology.aid import AgentIdentifier
@@ -91,18 +91,18 @@ class Replays:
         self._by_time: list[tuple[datetime, tuple[str, str]]] = []
         self._floor: datetime | None = None
 
-    def is_second(self, sender: str, stanza_id: str, at: datetime, now: datetime) -> bool:
+    def is_second(self, sender: str, signature: str, at: datetime, now: datetime) -> bool:
         """Whether a message has come before, or may have; from now on it has.
 
         Args:
             sender: the bare JID.
-            stanza_id: of the message.
+            signature: what tells the message from all others that the sender has signed.
             at: when it was signed, within `WINDOW` of now.
             now: the time, aware.
         """
         while self._by_time and self._by_time[0][0] < now - timedelta(seconds=WINDOW):
             self._forget()
-        key = (sender, stanza_id)
+        key = (sender, signature)
         if key in self._seen or (self._floor is not None and at <= self._floor):
             return True
         self._seen.add(key)
@@ -146,7 +146,9 @@ class Vouching:
             return f"the key of {peer}, which has signed this, is not known here: it stands {where}"
         if not is_by(key, message, stanza_id=received.stanza_id, sender=peer, receiver=self._me):
             return f"this is not signed by the key that {peer} is known by, or was changed on its way"
-        if self._replays.is_second(peer.name, received.stanza_id, at, now):
+        # Its sender may send it again, and signs it anew then: that is a second copy, and no replay.
+        signature = f"{received.stanza_id} {message.user_parameters[SIGNED_AT]}"
+        if self._replays.is_second(peer.name, signature, at, now):
             return f"this message of {peer} has come before: somebody has sent it again"
         return None
 

@@ -77,6 +77,8 @@ class Received:
     stanza_id: str
     is_stored: bool
     """Whether the server kept it for a while before it was delivered (XEP-0203)."""
+    is_marked: bool = False
+    """Whether its sender waits for an acknowledgement (`behaviours.receipts`)."""
     form: str = SPADE
     """The form in which its sender is to be answered."""
 
@@ -123,10 +125,13 @@ AGENTS = 1000
 ABOUT = "X-about"
 """The user-defined parameter in which a notice names the conversation that it belongs to."""
 
+ACKNOWLEDGEABLE = "{urn:locution:delivery:1}acknowledgeable"
+"""What is found in a message that its sender wants acknowledged (`behaviours.receipts`)."""
+
 NO_STORE = '<no-store xmlns="urn:xmpp:hints"/>'
 
 
-def render(message: AclMessage, to: str, stanza_id: str, form: str = SPADE) -> str:
+def render(message: AclMessage, to: str, stanza_id: str, form: str = SPADE, mark: str = "") -> str:
     """Write a message as one stanza. There is no `from`: the server stamps it.
 
     Args:
@@ -134,6 +139,7 @@ def render(message: AclMessage, to: str, stanza_id: str, form: str = SPADE) -> s
         to: the JID of the one receiver that this copy is for.
         stanza_id: the id that a bounce will carry.
         form: SPADE's, or one of `ontology.codecs.FORMATS`, with the whole message in the body.
+        mark: an element beside them (`behaviours.receipts.MARK`), or nothing.
 
     Raises:
         ValueError: a text holds a character that XML cannot carry, or it is larger than `STANZA_LIMIT`.
@@ -142,7 +148,7 @@ def render(message: AclMessage, to: str, stanza_id: str, form: str = SPADE) -> s
         f'<message type="chat" to={quoteattr(to)} id={quoteattr(stanza_id)}>'
         f"{_in_form(message) if form == SPADE else _in_body(message, form)}"
         # What is told beside a conversation is of no use to one that comes back later (XEP-0334).
-        f"{NO_STORE if ABOUT in message.user_parameters else ''}</message>"
+        f"{NO_STORE if ABOUT in message.user_parameters else ''}{mark}</message>"
     )
     illegal = ILLEGAL.search(text)
     if illegal:
@@ -247,7 +253,10 @@ def parse(stanza: Element, now: datetime | None = None) -> Incoming | None:
         )
     is_stored = stanza.find("{urn:xmpp:delay}delay") is not None
     answer_in = detect(text) if is_in_body else SPADE
-    return Received(message=message, stanza_id=stanza_id, is_stored=is_stored, form=answer_in)
+    is_marked = bool(stanza_id) and stanza.find(ACKNOWLEDGEABLE) is not None
+    return Received(
+        message=message, stanza_id=stanza_id, is_stored=is_stored, is_marked=is_marked, form=answer_in
+    )
 
 
 def as_spade_stanza(stanza: Element, client: Any) -> Any:

@@ -12,9 +12,9 @@ import uuid
 from collections.abc import AsyncGenerator, Mapping
 
 from agents.base import Server
+from behaviours.bouncing import may_return, meaning_of
+from behaviours.clocking import system_now
 from behaviours.connection import ConnectionFailed, XmppConnection
-from behaviours.conversing import system_now
-from behaviours.delivery import may_return, meaning_of
 from behaviours.signing import SigningKey, is_signed
 from behaviours.wire import Bounced, Element, Received, Unreadable, parse, render
 from ontology.acl import AclMessage, Performative

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from behaviours.conversing import system_now
+from behaviours.clocking import system_now
 from ontology.acl import AclMessage
 from protocols.traces import write
 from society.config import SocietyFile

@@ -13,7 +13,7 @@ from dataclasses import fields
 from datetime import datetime
 from functools import cache
 
-from behaviours.conversing import system_now
+from behaviours.clocking import system_now
 from behaviours.events import (
     BehaviourGivenUp,
     BehaviourRestarted,

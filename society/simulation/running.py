@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from typing import Any
 
 from society.simulation.happenings import Complained, Happening, written
@@ -16,6 +20,9 @@ from society.simulation.world import Simulation
 
 LIMIT = 86_400.0
 """Simulated seconds within which a scenario must end."""
+
+SHARES = 4
+"""Parts of its work that each process gets, one after the other."""
 
 Scenario = Callable[[Simulation], Awaitable[Any]]
 
@@ -76,14 +83,14 @@ def simulate(
         SeedFailed: it raised something, or an invariant does not hold.
         RuntimeError: an event loop is running already.
     """
-    run = _run(scenario, seed, faults or Faults(), tuple(invariants), within)
+    run = _run(scenario, seed, faults=faults or Faults(), invariants=tuple(invariants), within=within)
     if run.failures:
         raise SeedFailed(run) from run.error
     return run
 
 
 def _run(
-    scenario: Scenario, seed: int, faults: Faults, invariants: Sequence[Invariant], within: float
+    scenario: Scenario, seed: int, *, faults: Faults, invariants: Sequence[Invariant], within: float
 ) -> Run:
     if asyncio._get_running_loop() is not None:  # noqa: SLF001 - the only question that does not raise
         raise RuntimeError("a simulation brings its own event loop: call it from a plain function")
@@ -129,17 +136,44 @@ def explore(
     invariants: Iterable[Invariant] = (),
     within: float = LIMIT,
     most: int = 10,
+    processes: int = 1,
 ) -> list[Run]:
-    """Run a scenario under many seeds and return the runs that failed, at most so many; see `simulate`."""
+    """Run a scenario under many seeds and return the runs that failed, in the order of the seeds.
+
+    Args:
+        scenario: as for `simulate`.
+        seeds: which ones.
+        faults: as for `simulate`.
+        invariants: likewise.
+        within: likewise.
+        most: failed runs after which no further seed is tried.
+        processes: with more than one the work is shared out, and what is given here must be importable by
+            its name. They tell which seeds have failed; those are run again here.
+    """
+    play = partial(_run, scenario, faults=faults or Faults(), invariants=tuple(invariants), within=within)
+    if processes > 1:
+        seeds = _failing(play, seeds, processes)
     failed: list[Run] = []
-    checked = tuple(invariants)
     for seed in seeds:
-        run = _run(scenario, seed, faults or Faults(), checked, within)
+        run = play(seed)
         if run.failures:
             failed.append(run)
             if len(failed) == most:
                 break
     return failed
+
+
+def _failing(play: Callable[[int], Run], seeds: Iterable[int], processes: int) -> list[int]:
+    seeds = list(seeds)
+    # Forked, a process would have the locks of threads that it has not.
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        share = math.ceil(len(seeds) / processes / SHARES)
+        verdicts = pool.map(partial(_has_failed, play), seeds, chunksize=max(share, 1))
+        return [seed for seed, has_failed in zip(seeds, verdicts, strict=True) if has_failed]
+
+
+def _has_failed(play: Callable[[int], Run], seed: int) -> bool:
+    return bool(play(seed).failures)
 
 
 async def _play(scenario: Scenario, world: Simulation) -> Any:

@@ -12,11 +12,13 @@ from typing import Any, TypeVar
 
 from agents.base import LocutionAgent, Ports, Server
 from behaviours.events import Fact
+from resilience.memory import MemoryJournal
 from society.simulation import happenings
 from society.simulation.connection import SimulatedConnection
 from society.simulation.happenings import Happening
 from society.simulation.machine import now
 from society.simulation.network import Faults, Network
+from society.simulation.store import SlowJournal
 from society.simulation.streams import DOMAIN
 from society.simulation.virtual_time import Process, VirtualLoop
 
@@ -61,6 +63,7 @@ class Simulation:
         self.rng = Random(f"{seed}/scenario")  # noqa: S311 - it is to be guessed
         self.history: list[Happening] = []
         self.network = Network(loop, Random(f"{seed}/network"), faults, self.record)  # noqa: S311
+        self._journal_rng = Random(f"{seed}/journal")  # noqa: S311
         self.is_over = False
         self._loop = loop
         self._hosts: dict[str, _Host] = {}
@@ -101,7 +104,9 @@ class Simulation:
         if name in self._hosts:
             raise SimulationError(f"there is an agent {name!r} already; restart it, or choose another name")
         self.network.add_account(name)
-        self._hosts[name] = _Host(kind, Ports(**{"clock": self.clock, **ports}))
+        journal = MemoryJournal(clock=lambda: self.clock().timestamp())
+        own = {"clock": self.clock, "journal": SlowJournal(journal, self._journal_rng), **ports}
+        self._hosts[name] = _Host(kind, Ports(**own))
         agent: Any = await self._start(name)
         started: AgentKind = agent
         return started

@@ -204,7 +204,7 @@ async def test_a_term_that_the_agent_does_not_speak_is_a_mistake_of_the_caller(w
 
 async def test_what_is_informed_is_known_to_have_arrived_or_not(world: World) -> None:
     adder, asker = await world.start(Adder, "adder"), await world.start(Asker, "asker")
-    assert await asker.inform(adder.me, Half(done=1)) == Delivered()
+    assert await asker.inform(adder.me, Half(done=1)) == Delivered(is_acknowledged=True)
     assert isinstance(await asker.inform("nobody@localhost", Half(done=1)), Undelivered)
 
 

@@ -174,7 +174,9 @@ async def test_agents_of_one_process_speak_by_the_server(world: World) -> None:
     await society.learner("anna")
     assert trainer(await society.ask(TASK)) == "anna"
     seen = [
-        (passage.sender.partition("@")[0], passage.recipient.partition("@")[0]) for passage in faults.seen
+        (passage.sender.partition("@")[0], passage.recipient.partition("@")[0])
+        for passage in faults.seen
+        if b"<body" in passage.xml  # not what is said of messages
     ]
     carried = len(world.of(MessageReceived))
     assert len(seen) == carried

@@ -9,15 +9,17 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
 from behaviours.authorising import Authority
+from behaviours.clocking import system_now
 from behaviours.connection import ConnectionFailed, Life
 from behaviours.delivery import Delivery
+from behaviours.enduring import Enduring
 from behaviours.events import Fact
 from behaviours.handlers import Handlers
 from behaviours.mailroom import Mailroom
 from behaviours.wire import Incoming, Received, parse, render
 from ontology.acl import AclMessage
 from ontology.aid import AgentIdentifier
-from resilience.memory import MemoryDeadLetters
+from resilience.memory import MemoryDeadLetters, MemoryJournal
 from tests.behaviours.samples import SUMS
 
 ME = AgentIdentifier(name="me@here")
@@ -31,12 +33,14 @@ class FakeTransport:
 
     Attributes:
         sent: the stanzas that were handed over, in order.
+        receipts: what was said of messages instead of in messages.
         breaks: the next stanza handed over finds the connection broken, as before it is noticed.
         confirms: what the server says of the stanzas so far.
     """
 
     def __init__(self) -> None:
         self.sent: list[str] = []
+        self.receipts: list[str] = []
         self.breaks = False
         self.confirms = True
         self.confirmations = 0
@@ -85,12 +89,23 @@ class Scene:
         handlers: Handlers | None = None,
         *,
         authority: Authority | None = None,
+        journal: MemoryJournal | None = None,
         **mailroom: Any,
     ) -> None:
         self.transport = FakeTransport()
         self.facts: list[Fact] = []
         self.letters = MemoryDeadLetters()
         self.delivery = Delivery(ME, self.transport, self.facts.append)
+        self.journal = journal or MemoryJournal()
+        self.enduring = Enduring(
+            me=ME,
+            journal=self.journal,
+            delivery=self.delivery,
+            send=self.transport.receipts.append,
+            hook=self.facts.append,
+            clock=mailroom.get("clock", system_now),
+            monotonic=asyncio.get_running_loop().time,
+        )
         self.mailroom = Mailroom(
             me=ME,
             transport=self.transport,
@@ -99,6 +114,7 @@ class Scene:
             ontologies=(SUMS,),
             hook=self.facts.append,
             dead_letters=self.letters,
+            enduring=self.enduring,
             authority=authority or Authority(ME, hook=self.facts.append),
             **mailroom,
         )
@@ -109,6 +125,7 @@ class Scene:
 
     async def hear_stanza(self, stanza: str, sender: AgentIdentifier = PEER) -> list[AclMessage]:
         """Let a stanza arrive."""
+        await turns()
         before = len(self.transport.sent)
         self.mailroom.take(element(stanza, sender.jid))
         await turns()
@@ -116,6 +133,7 @@ class Scene:
 
     async def close(self) -> None:
         """Stop."""
+        await self.enduring.close()
         self.mailroom.close()
         self.delivery.close()
         await self.mailroom.closed()

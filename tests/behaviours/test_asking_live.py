@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from behaviours import participating
-from behaviours.conversing import system_now
+from behaviours.clocking import system_now
 from behaviours.events import HandlerFailed, MessageReceived, OutOfSequence
 from behaviours.outcomes import Expired, Fail, Failed, NotUnderstood, Outcome, Refuse, Refused
 from behaviours.participating import Participation

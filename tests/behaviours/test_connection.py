@@ -21,12 +21,21 @@ from behaviours.delivery import Delivered, DeliveryResult, Undelivered
 from behaviours.events import Connected, Disconnected, MessageReceived, ignore
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
-from society.xmpp_server import CertificateAuthority, Limits, Passage, ScriptedFaults, negotiation
+from society.xmpp_server import (
+    CertificateAuthority,
+    Limits,
+    Passage,
+    ScriptedFaults,
+    StreamError,
+    negotiation,
+)
 from society.xmpp_server.faults import Line
 from tests.behaviours.puppets import Puppet
 from tests.behaviours.samples import Asker
 from tests.conftest import World, becomes, left_behind
 from tests.gates import Gate
+
+PING = '<ping xmlns="urn:xmpp:ping"/>'
 
 
 class Client:
@@ -355,6 +364,9 @@ async def test_a_question_ends_with_the_connection(world: World, uncounted: None
     assert not await client.connection.confirm(30)
     assert loop.time() - started < 5
     assert not await client.connection.confirm(30)  # nor does it begin without one
+    await asyncio.wait_for(client.connection.wait_online(), 5)
+    with pytest.raises(ConnectionFailed, match="is lost"):
+        await asyncio.wait_for(client.connection.ask("get", "localhost", PING, 30), 5)
 
 
 # -- the same session over another connection (XEP-0198) ----------------------------------------
@@ -386,10 +398,23 @@ async def test_a_session_goes_on_after_a_break(world: World, gate: Gate) -> None
     jid = client.connection.full_jid
     for _cut in range(3):
         assert await client.connection.confirm(5)
+        client.connection.hand_over("<message to='user@localhost' id='1'/>")
         await returned(client, gate.cut)
     assert client.told == [f"online: {jid}", *["offline: the connection was lost", f"online: {jid}"] * 3]
+    assert not client.connection._resuming._settled
     assert sessions == [jid]  # for topics, which are subscribed to still, it is the same one
     assert world.xmpp.sessions() == [jid]
+
+
+async def test_a_stream_that_the_server_ends_is_not_resumed(world: World) -> None:
+    client = Client(world)
+    await client.connection.open()
+    assert await client.connection.confirm(5)
+    assert client.connection._resuming.can_resume
+    (session,) = world.xmpp._switchboard
+    session.link.close(StreamError("reset"))
+    await asyncio.wait_for(client.offline.wait(), 5)
+    assert not client.connection._resuming.can_resume
 
 
 async def test_a_server_that_does_not_let_us_in_is_tried_again(
@@ -440,9 +465,6 @@ async def test_what_was_asked_for_is_lost_with_the_session(world: World) -> None
         await asyncio.wait_for(client.online.wait(), 5)
         assert await client.connection.confirm(5)
         await returned(client, gate.cut)  # and the new one can be resumed
-
-
-PING = '<ping xmlns="urn:xmpp:ping"/>'
 
 
 async def test_what_the_server_has_handled_of_a_lost_session_is_not_handed_over_again(world: World) -> None:

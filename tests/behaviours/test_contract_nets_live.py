@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from behaviours import handlers, participating
+from behaviours.clocking import system_now
 from behaviours.contracting import Contract, Observer, Proposal
-from behaviours.conversing import system_now
 from behaviours.events import (
     ConversationEnded,
     ConversationOpened,

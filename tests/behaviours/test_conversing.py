@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 
 from behaviours import conversing, initiating
-from behaviours.conversing import LONGEST, Heard, Lost, Overdue, Seat, after
+from behaviours.clocking import LONGEST, after
+from behaviours.conversing import Seat
 from behaviours.events import OutOfSequence
 from behaviours.initiating import cancel, opening
+from behaviours.stepping import Heard, Lost, Overdue
 from ontology.acl import AclMessage, Performative
 from ontology.content import Done, Reason, explain
 from ontology.errors import Cause
 from protocols.request import REQUEST
 from protocols.subscribe import SUBSCRIBE
-from tests.behaviours.fakes import PEER, Scene
+from tests.behaviours.fakes import PEER, Scene, turns
 from tests.behaviours.samples import SUMS, Add, Half, Sum
 from tests.conftest import becomes
 
@@ -85,6 +87,7 @@ async def test_a_cancel_that_is_never_answered_ends_by_itself(
 async def test_a_conversation_whose_cancel_has_failed_ends_at_the_deadline_that_it_had(scene: Scene) -> None:
     seat, asked = await agreed(scene, 0.05)
     cancel(scene.mailroom, seat, asked)
+    await turns()
     asked_to_stop = scene.transport.said()[-1]
     await scene.hear(asked_to_stop.reply(Performative.FAILURE, content=explain("no", "no"), receiver=(PEER,)))
     assert seat.conversation.state == "S2"
@@ -139,6 +142,7 @@ async def test_notices_that_nobody_reads_are_too_much_as_well(
     for number in range(10):
         seat.tell(Half(done=number))
     assert len(seat._steps) == 4
+    await turns()
     assert [each.performative.value for each in scene.transport.said()] == ["subscribe", "cancel"]
 
 

@@ -366,6 +366,7 @@ async def test_peers_that_complain_are_not_remembered_without_end(
 
 async def test_a_bounce_ends_the_conversation_and_is_kept_as_a_dead_letter(scene: Scene) -> None:
     seat = scene.mailroom.open(REQUEST, request(), PEER)
+    await turns()
     stanza = scene.transport.sent[0]
     error = (
         '<error type="cancel"><item-not-found xmlns="urn:ietf:params:xml:ns:xmpp-stanzas"/></error></message>'
@@ -402,6 +403,7 @@ async def test_a_trace_is_in_causal_order_though_the_answer_comes_at_once(
 
     monkeypatch.setattr(scene.transport, "hand_over", answer)
     scene.mailroom.open(REQUEST, request(), PEER)
+    await turns()
     assert [each.performative.value for each in traced] == ["request", "agree"]
     await scene.close()
 
@@ -481,6 +483,7 @@ async def test_a_dead_letter_that_cannot_be_kept_is_a_fact_and_stops_nothing(
         "a dead letter could not be kept: OSError: disk full"
     ]
     seat = scene.mailroom.open(REQUEST, request(), PEER)
+    await turns()
     scene.delivery.bounced(
         Bounced(stanza_id=_id(scene.transport.sent[-1]), peer=PEER.name, condition="gone", text="")
     )
@@ -604,6 +607,7 @@ async def test_an_agent_may_speak_with_itself() -> None:
     scene = Scene(HANDLERS)
     myself = AgentIdentifier.of("me@here/1")
     seat = scene.mailroom.open(REQUEST, request(), myself)
+    await turns()
     await scene.hear_stanza(scene.transport.sent[-1], myself)
     await scene.hear_stanza(scene.transport.sent[-1], myself)
     assert seat.conversation.state == "DONE"

@@ -9,8 +9,8 @@ import pytest
 
 from behaviours import acknowledging as module
 from behaviours.acknowledging import Acknowledging
-from behaviours.receipts import IDS, MARK, NAMESPACE, Receipts, is_marked, read, render
-from behaviours.wire import parse
+from behaviours.receipts import IDS, MARK, NAMESPACE, Receipts, read, render
+from behaviours.wire import Received, parse
 
 PEER = "bob@localhost/1"
 
@@ -60,8 +60,11 @@ def test_a_stanza_that_came_back_says_nothing():
 
 
 def test_the_mark_is_told():
-    assert is_marked(element(f"<message to='x'><body>.</body>{MARK}</message>"))
-    assert not is_marked(element("<message to='x'><body>.</body></message>"))
+    body = '<body>{"performative": "inform"}</body>'
+    for mark, is_marked in ((MARK, True), ("", False)):
+        received = parse(element(f"<message to='x@y' from='z@y' id='1'>{body}{mark}</message>"))
+        assert isinstance(received, Received)
+        assert received.is_marked is is_marked
 
 
 @pytest.fixture
@@ -115,13 +118,13 @@ async def test_what_is_asked_after_is_done_missing_or_under_way(owing, sent):
 
 
 async def test_a_second_copy_of_what_is_done_is_acknowledged_again(owing, sent):
-    owing.take(PEER, "m1")
-    owing.came_again(PEER, "m1")
+    assert owing.take(PEER, "m1")
+    assert not owing.take(PEER, "m1")
     owing.close()
     assert sent.empty()
     owing.owe(PEER, "m1", None)
     assert await next_of(sent) == Receipts(acknowledged=("m1",))
-    owing.came_again("bob@localhost/2", "m1")
+    assert not owing.take("bob@localhost/2", "m1")
     assert await next_of(sent) == Receipts(acknowledged=("m1",))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from behaviours import conversing, initiating, participating, watching, wire
+from behaviours import clocking, initiating, participating, watching, wire
 from behaviours.connection import Life, XmppConnection
 from behaviours.events import (
     ConversationEnded,
@@ -671,6 +671,6 @@ async def test_stopping_an_agent_ends_what_it_waits_for(world: World) -> None:
 
 
 def test_deadlines_are_in_utc() -> None:
-    now: Callable[[], datetime] = conversing.system_now
+    now: Callable[[], datetime] = clocking.system_now
     assert now().tzinfo is UTC
-    assert conversing.after(now(), 1) - now() <= timedelta(seconds=1)
+    assert clocking.after(now(), 1) - now() <= timedelta(seconds=1)

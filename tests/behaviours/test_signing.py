@@ -244,6 +244,13 @@ def test_every_fault_is_told_as_what_it_is() -> None:
     assert checks.fault(received(signed(stanza_id="id2"), "id2"), ANN) is None
 
 
+def test_what_its_sender_signs_again_is_no_replay() -> None:
+    checks = vouching(ManualClock(NOW))
+    assert checks.fault(received(signed()), ANN) is None
+    assert checks.fault(received(signed(now=NOW + timedelta(seconds=1))), ANN) is None
+    assert checks.fault(received(signed()), ANN) is not None
+
+
 def test_a_forged_copy_does_not_spoil_the_true_message() -> None:
     checks = vouching(ManualClock(NOW))
     assert checks.fault(received(signed(key=OTHER)), ANN) is not None

@@ -90,12 +90,12 @@ async def wait_for_nothing() -> None:
 
 
 async def go_round() -> None:
-    while True:
+    while True:  # noqa: ASYNC110 - on purpose
         await asyncio.sleep(0)
 
 
 async def tick() -> None:
-    while True:
+    while True:  # noqa: ASYNC110 - likewise
         await asyncio.sleep(60)
 
 
@@ -335,10 +335,9 @@ def test_what_is_left_at_the_end_is_closed_without_a_complaint():
 
     async def leave() -> None:
         loop = asyncio.get_running_loop()
-        for _each in range(3):
-            loop.create_task(stubborn())
+        left = [loop.create_task(stubborn()) for _each in range(3)]
         await asyncio.sleep(0)
-        loop.create_task(stubborn())  # which is not even begun
+        left.append(loop.create_task(stubborn()))  # which is not even begun
 
     result_of(leave)
     gc.collect()

@@ -20,6 +20,7 @@ SM = "xmlns='urn:xmpp:sm:3'"
 ENABLE = f"<enable {SM} resume='true'/>"
 REQUEST = f"<r {SM}/>"
 BIND = "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>"
+SM3 = 'xmlns="urn:xmpp:sm:3"'
 UNEXPECTED = '<failed xmlns="urn:xmpp:sm:3"><unexpected-request '
 NOT_FOUND = '<failed xmlns="urn:xmpp:sm:3"><item-not-found '
 TOO_HIGH = '<handled-count-too-high xmlns="urn:xmpp:sm:3" h="{}" send-count="{}"/>'
@@ -68,8 +69,9 @@ class Client(Wire):
         self.send(f"<a {SM} h='{count}'/>")
 
     def speak(self, to: str, *bodies: object, kind: str = "chat") -> None:
-        for each in bodies:
-            self.send(f"<message to='{to}' type='{kind}' id='m{each}'><body>{each}</body></message>")
+        """Say so much in one breath: the server reads all of it at once."""
+        message = f"<message to='{to}' type='{kind}' id='m{{0}}'><body>{{0}}</body></message>"
+        self.send("".join(message.format(each) for each in bodies))
 
 
 def found(pattern: str, text: str) -> str:
@@ -189,11 +191,15 @@ async def test_the_client_is_asked_soon(alice: Client, bob: Client) -> None:
     await bob.until("<r [^>]*>")
 
 
-async def test_a_client_that_cannot_count_is_not_asked_for_ever(alice: Client, bob: Client) -> None:
+async def test_a_client_that_cannot_count_is_not_asked_for_ever(
+    alice: Client, bob: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lasting, "ASK_WITHIN", 0.0)
     alice.speak(bob.jid, 1)
     await bob.until("<r [^>]*>")
     bob.acknowledge(0)
-    assert await bob.so_far() == ""
+    for _look in range(5):
+        assert await bob.so_far() == ""
 
 
 # -- what comes at the wrong time, or is wrong -------------------------------------------------------
@@ -306,7 +312,7 @@ async def test_a_resumption_with_a_wrong_count_ends_the_session(
         wire.send(f"<resume {SM} previd='{bob.token}' h='{claimed}'/>")
         assert TOO_HIGH.format(claimed, 3) in await wire.closed()
     async with Client(server) as wire:
-        assert 'h="0"' in await wire.resume(authority, bob, acknowledged)
+        assert (await wire.resume(authority, bob, acknowledged)).startswith(f"<failed {SM3} h=")
         wire.send(BIND + "<presence/>")
         kept = ["1", "2", "3"][acknowledged:]
         assert await wire.hear(len(kept)) == kept
@@ -423,6 +429,7 @@ async def test_without_resumption_a_break_is_the_end(
         bob.acknowledge(1)
         await bob.so_far()
         await broken(bob)
+        assert [session.user for session in server._switchboard] == ["alice"]
     async with Client(server) as bob:
         await bob.login(authority, "bob", presence=None)
         bob.send("<presence/>")
@@ -507,7 +514,9 @@ async def test_what_was_asked_before_the_break(start: Start, authority: Certific
         alice.send(f"<iq type='set' id='again' to='{bob.jid}'><ping xmlns='urn:xmpp:ping'/></iq>")
         await alice.sync()
         wire.writer.transport.abort()
-        await alice.until(refused.format("again"))
+        text = await alice.until(refused.format("again"))
+        assert "<message" not in text
+    assert bodies("".join(server._router._offline.take("bob"))) == []  # of what was acknowledged
 
 
 async def test_the_answer_to_a_request_waits(
@@ -590,7 +599,7 @@ async def test_of_several_that_sleep_one_gets_a_message(
         await third.login(authority, "bob", "third", presence=None)
         third.send("<presence/>")
         assert await third.hear(1) == ["1"]
-        await third.sync()
+        assert bodies(await third.sync()) == []
 
 
 # -- the end of sleep ------------------------------------------------------------------------------
@@ -619,6 +628,22 @@ async def test_nobody_came_back(start: Start, authority: CertificateAuthority) -
             wire.send(BIND + "<presence/>")
             assert await wire.hear(2) == ["3", "4"]
             await wire.sync()
+
+
+async def test_a_headline_is_not_doubled_when_a_session_ends(
+    start: Start, authority: CertificateAuthority
+) -> None:
+    server = await start(limits=Limits(resume_seconds=0.05))
+    async with Client(server) as alice, Client(server) as other, Client(server) as bob:
+        await alice.login(authority, "alice")
+        await other.login(authority, "bob", "other")
+        await bob.begin(authority)
+        alice.speak("bob@localhost", 1, kind="headline")
+        alice.speak(bob.jid, 2)
+        await bob.hear(2)
+        await broken(bob)
+        assert await other.hear(2) == ["1", "2"]
+        assert bodies(await other.sync()) == []
 
 
 async def test_a_limit_on_sleep_that_the_client_wished_for(
@@ -704,6 +729,22 @@ async def test_too_much_waits_for_a_sleeping_session(
         assert [each[-1] for each in await new.hear(6)] == list("012345")
 
 
+async def test_who_was_resumed_does_not_sleep_any_more(start: Start, authority: CertificateAuthority) -> None:
+    server = await start(limits=Limits(sleeping_sessions=1, resume_seconds=0.3))
+    async with Client(server) as bob, Client(server) as wire, Client(server) as carol:
+        await bob.begin(authority)
+        await broken(bob)
+        await wire.resume(authority, bob, 0)
+        await carol.begin(authority, "carol")
+        await broken(carol)
+        assert await wire.so_far() == ""
+        async with asyncio.timeout(PATIENCE):
+            while len(list(server._switchboard)) > 1:  # noqa: ASYNC110 - until Carol is gone as well
+                await asyncio.sleep(0.01)
+        assert await wire.so_far() == ""
+        assert server.sessions() == [wire.jid]
+
+
 async def test_the_server_stops(start: Start, authority: CertificateAuthority) -> None:
     offline = MemoryOffline()
     server = await start(offline=offline)
@@ -751,6 +792,40 @@ async def test_who_does_not_acknowledge_is_given_up(start: Start, authority: Cer
         await new.login(authority, "bob", presence=None)
         new.send("<presence/>")
         assert await new.hear(20) == [str(number) for number in range(20)]
+
+
+async def test_who_sends_to_one_that_does_not_acknowledge_has_to_wait(
+    start: Start, authority: CertificateAuthority
+) -> None:
+    server = await start(limits=Limits(unacknowledged_stanzas=5, slow_seconds=PATIENCE))
+    async with Client(server) as alice, Client(server) as bob:
+        await alice.login(authority, "alice")
+        await bob.begin(authority)
+        alice.speak(bob.jid, *range(20))
+        await bob.hear(20)
+        alice.speak("alice@localhost", "behind")
+        for _look in range(3):
+            await bob.so_far()
+        assert server._connections is not None
+        assert len(server._connections.backpressure._waiting) == 1
+        bob.acknowledge(20)
+        assert await alice.hear(1) == ["behind"]
+
+
+async def test_who_is_not_heard_may_have_acknowledged(start: Start, authority: CertificateAuthority) -> None:
+    server = await start(limits=Limits(unacknowledged_stanzas=5, slow_seconds=0.3))
+    async with Client(server) as alice, Client(server) as bob, Client(server) as carol:
+        await alice.login(authority, "alice")
+        await bob.begin(authority)
+        await carol.begin(authority, "carol")
+        alice.speak(bob.jid, *range(20))
+        await bob.hear(20)
+        bob.speak(carol.jid, *range(20))  # which has Bob wait as well
+        await carol.hear(20)
+        bob.acknowledge(20)
+        assert "<resource-constraint " in await carol.closed()
+        await alice.sync()
+        assert server.sessions() == [alice.jid, bob.jid]
 
 
 async def test_who_acknowledges_late_is_waited_for(start: Start, authority: CertificateAuthority) -> None:

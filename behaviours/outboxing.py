@@ -1,0 +1,400 @@
+"""What we have said, until the peer's agent says that it has processed it: at least once, else a dead letter.
+
+A message is written into the outbox before it goes (`resilience.outbox`). What follows depends on the peer:
+
+- an agent that **acknowledges** (every agent of ours) is asked after the message, 1, 2, 4 and 8 seconds
+  later, until it says that it is processed, or missing: then it is sent again, under the same id. At last
+  it is a dead letter, and whoever said it is told.
+- a peer that **does not** (a plain SPADE agent, a chat client) is sent to once. It is recognised by its own
+  messages, which bear no mark, or by its silence when it is asked; that the message was sent is all that
+  anybody can know then.
+
+A peer that fails again and again is not written to for a while (`resilience.breakers`): its messages wait in
+the outbox, and fail when they expire.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from behaviours.bouncing import failure_of
+from behaviours.clocking import after
+from behaviours.delivery import Delivered, Delivery, DeliveryResult, Trace, Undelivered
+from behaviours.events import Hook, MessageAcknowledged, MessageAskedAfter, MessageUndelivered
+from behaviours.journaling import Journaling, Lane
+from behaviours.peering import Peers
+from behaviours.posting import OnLost, OnSettled, Waiting
+from behaviours.receipts import Receipts, render
+from ontology.acl import AclMessage
+from ontology.aid import AgentIdentifier
+from ontology.codecs import from_json, to_json
+from ontology.content import Reason
+from ontology.errors import Cause
+from resilience import outbox
+from resilience.breakers import Breakers
+from resilience.outbox import Due, Outgoing
+from resilience.snapshots import Snapshot
+
+GRACE = 1.0
+"""Seconds after its reply-by at which a message is given up: its conversation has expired by then."""
+
+SETTLED_TOGETHER = 0.05
+"""Seconds in which acknowledgements are gathered before the outbox is told."""
+
+
+class Outbox:
+    """The outbox of one agent.
+
+    Args:
+        me: who we are.
+        delivery: hands messages over, once each, and hears of those that come back.
+        journaling: where the outbox is written.
+        breakers: who is to be left alone.
+        on_reply: told whom a reply has gone to, and its in-reply-to.
+        send: writes one stanza; what it cannot write now it drops.
+        hook: sink of facts.
+        clock: the wall clock, aware.
+        rng: source of jitter.
+    """
+
+    def __init__(
+        self,
+        *,
+        me: AgentIdentifier,
+        delivery: Delivery,
+        journaling: Journaling,
+        breakers: Breakers,
+        on_reply: Callable[[str, str], None],
+        send: Callable[[str], None],
+        hook: Hook,
+        clock: Callable[[], datetime],
+        rng: Callable[[], float] = random.random,
+    ) -> None:
+        self._me, self._delivery, self._journaling = me, delivery, journaling
+        self._send, self._hook, self._clock, self._rng = send, hook, clock, rng
+        self._breakers, self._on_reply = breakers, on_reply
+        self._retrying = journaling.journal.policy.retrying
+        self._waiting: dict[str, Waiting] = {}
+        self._by_reply: dict[tuple[str, str], str] = {}
+        """By the peer and the reply-with of what we said to it."""
+        self._peers = Peers(journaling)
+        self._held: dict[str, deque[str]] = {}
+        """By bare JID: ids of messages that the peer's breaker holds back, in order."""
+        self._settled: list[str] = []
+        self._settling: asyncio.TimerHandle | None = None
+        self._is_closed = False
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def post(
+        self,
+        message: AclMessage,
+        to: AgentIdentifier,
+        on_lost: OnLost,
+        *,
+        lane: Lane | None = None,
+        conversation: str = "",
+        on_settled: OnSettled = lambda _is_acknowledged: None,
+        trace: Trace = lambda _message, _to: None,
+    ) -> str:
+        """Write a message down, and send it as soon as that is done.
+
+        Args:
+            message: what to say.
+            to: to whom.
+            on_lost: called at most once, later, when it is given up.
+            lane: the work that it belongs to.
+            conversation: the key of the conversation that it belongs to.
+            on_settled: called at most once, later, when it is not.
+            trace: shown what is to be sent.
+
+        Returns:
+            The message's id.
+
+        Raises:
+            ValueError: it cannot be written as a stanza. Nothing has happened.
+        """
+        self._delivery.check(message, to)
+        if self._is_closed:
+            reason = Reason(cause=Cause.UNREACHABLE, text="the agent was stopped", about=to.name)
+            asyncio.get_running_loop().call_soon(on_lost, reason)
+            return ""
+        record = outbox.posted(
+            agent=self._me.name,
+            id=uuid.uuid4().hex,
+            to=bare(to.jid),
+            message=to_json(message),
+            conversation=conversation,
+            now=self._clock(),
+            reply_by=None if message.reply_by is None else after(message.reply_by, GRACE),
+            retrying=self._retrying,
+        )
+        trace(message, to)
+        self._keep(Waiting(record, message, to, on_lost, on_settled))
+        lane = lane or self._journaling.open
+        lane.note(send=(record,), then=partial(self._hand_over, record.id))
+        return record.id
+
+    def restore(
+        self,
+        records: Iterable[Outgoing],
+        snapshots: Iterable[Snapshot],
+        on_lost: Callable[[Outgoing], OnLost],
+    ) -> None:
+        """Go on with what a former process has left.
+
+        Nobody knows whether it has gone: its receiver is asked. One that does not acknowledge gets nothing a
+        second time, and a message to it that may not have gone ends with the dead letters.
+        """
+        self._peers.restore(snapshots)
+        for record in records:
+            message = from_json(record.message)
+            to = message.receiver[0] if message.receiver else AgentIdentifier.of(record.to)
+            waiting = Waiting(
+                record, message, to, on_lost(record), lambda _is_acknowledged: None, is_left=True
+            )
+            self._keep(waiting)
+            self._later(waiting, 0.0)
+
+    async def send(self, message: AclMessage, trace: Trace) -> DeliveryResult:
+        """Send to every receiver, and wait until each has acknowledged it, or cannot be expected to.
+
+        Raises:
+            ValueError: nobody is addressed, or it cannot be written as a stanza. Nothing was sent.
+        """
+        if not message.receiver:
+            raise ValueError("the message has no receiver: name at least one agent")
+        loop = asyncio.get_running_loop()
+        lost: asyncio.Future[Reason] = loop.create_future()
+        settled: list[asyncio.Future[bool]] = []
+        for to in message.receiver:
+            self._delivery.check(message, to)
+        for to in message.receiver:
+            done: asyncio.Future[bool] = loop.create_future()
+            settled.append(done)
+            self.post(message, to, partial(_resolve, lost), on_settled=partial(_resolve, done), trace=trace)
+        open_ends: set[asyncio.Future[Any]] = set(settled)
+        while open_ends and not lost.done():
+            await asyncio.wait({lost, *open_ends}, return_when=asyncio.FIRST_COMPLETED)
+            open_ends = {each for each in open_ends if not each.done()}
+        if lost.done():
+            reason = lost.result()
+            return Undelivered(reason, failure_of(message, self._me, reason))
+        return Delivered(is_acknowledged=all(each.result() for each in settled))
+
+    def heard_from(self, peer: str, *, is_marked: bool) -> None:
+        """A message has come from that JID, whose mark tells whether it acknowledges."""
+        self._peers.heard_from(bare(peer), is_marked=is_marked)
+
+    def replied(self, peer: str, in_reply_to: str | None) -> None:
+        """A reply has come and its effect is written down: it acknowledges what it answers."""
+        if in_reply_to is not None:
+            message_id = self._by_reply.get((bare(peer), in_reply_to))
+            if message_id is not None:
+                self._settle(message_id, is_acknowledged=True)
+
+    def told(self, peer: str, receipts: Receipts) -> None:
+        """Receipts have come from that JID."""
+        peer = bare(peer)
+        self.heard_from(peer, is_marked=True)
+        for message_id in receipts.acknowledged:
+            waiting = self._waiting.get(message_id)
+            if waiting is not None and outbox.settles(waiting.record, peer):
+                self._settle(message_id, is_acknowledged=True)
+        for message_id in receipts.missing:
+            waiting = self._waiting.get(message_id)
+            if waiting is not None and outbox.settles(waiting.record, peer):
+                self._write(waiting)
+
+    def leave(self) -> None:
+        """Leave what stands here now to the next process: whoever said it is told nothing any more."""
+        for waiting in self._waiting.values():
+            if waiting.timer is not None:
+                waiting.timer.cancel()
+        self._waiting.clear()
+
+    def close(self) -> None:
+        """Leave everything as it is written down, for the next process."""
+        self._is_closed = True
+        self.leave()
+        if self._settling is not None:
+            self._settling.cancel()
+            self._write_settled()
+
+    def _keep(self, waiting: Waiting) -> None:
+        self._waiting[waiting.record.id] = waiting
+        if waiting.message.reply_with is not None:
+            self._by_reply[waiting.record.to, waiting.message.reply_with] = waiting.record.id
+
+    def _drop(self, message_id: str) -> Waiting | None:
+        waiting = self._waiting.pop(message_id, None)
+        if waiting is None:
+            return None
+        if waiting.timer is not None:
+            waiting.timer.cancel()
+        if waiting.message.reply_with is not None:
+            key = waiting.record.to, waiting.message.reply_with
+            if self._by_reply.get(key) == message_id:
+                del self._by_reply[key]
+        return waiting
+
+    def _hand_over(self, message_id: str) -> None:
+        waiting = self._waiting.get(message_id)
+        if waiting is None or self._is_closed:
+            return
+        held = self._held.get(waiting.record.to)
+        if held is not None:
+            held.append(message_id)  # each peer hears us in order
+        elif self._is_granted(waiting):
+            self._write(waiting)
+        else:
+            self._held[waiting.record.to] = deque([message_id])
+
+    def _release(self, peer: str) -> None:
+        """Hand over what was held back, in order, as far as the peer's breaker lets it through."""
+        held = self._held.get(peer, deque())
+        while held:
+            waiting = self._waiting.get(held[0])
+            if waiting is not None and not self._is_granted(waiting):
+                return
+            held.popleft()
+            if waiting is not None:
+                self._write(waiting)
+        self._held.pop(peer, None)
+
+    def _is_granted(self, waiting: Waiting) -> bool:
+        """Whether the peer may be tried now; if it may, an attempt is counted, else it waits."""
+        waiting.attempt = self._breakers.attempt(waiting.record.to)
+        if waiting.attempt is None:
+            left = (waiting.record.expires - self._clock()).total_seconds()
+            self._later(waiting, max(0.0, min(self._breakers.rest(waiting.record.to), left)))
+            return False
+        waiting.record = outbox.tried(waiting.record, self._clock(), self._rng, self._retrying)
+        self._later(waiting, outbox.wait(waiting.record, self._clock(), self._retrying))
+        return True
+
+    def _write(self, waiting: Waiting) -> None:
+        waiting.is_sent = True
+        message_id = waiting.record.id
+        if waiting.message.in_reply_to is not None:
+            self._on_reply(waiting.to.jid, waiting.message.in_reply_to)
+        self._delivery.post(
+            waiting.message, waiting.to, partial(self._failed, message_id), message_id=message_id
+        )
+
+    def _later(self, waiting: Waiting, seconds: float) -> None:
+        if waiting.timer is not None:
+            waiting.timer.cancel()
+        loop = asyncio.get_running_loop()
+        waiting.timer = loop.call_later(seconds, self._look, waiting.record.id)
+
+    def _look(self, message_id: str) -> None:
+        """Nothing has been heard of a message for a while."""
+        waiting = self._waiting.get(message_id)
+        if waiting is None or self._is_closed:
+            return
+        now, acknowledges = self._clock(), self._peers.acknowledges(waiting.record.to)
+        if acknowledges is False and waiting.record.attempts:
+            self._settle(message_id, is_acknowledged=False)
+            return
+        match outbox.due(waiting.record, now, self._retrying):
+            case Due.LATER:
+                self._later(waiting, outbox.wait(waiting.record, now, self._retrying))
+            case Due.EXPIRED:
+                self._give_up(message_id, Cause.EXPIRED, "its time was over before it was acknowledged")
+            case Due.EXHAUSTED if acknowledges:
+                times = waiting.record.attempts
+                text = f"{waiting.to} was written to {times} times and did not acknowledge it"
+                self._give_up(message_id, Cause.UNREACHABLE, text)
+            case Due.EXHAUSTED:
+                self._settle(message_id, is_acknowledged=False)
+            case Due.NOW if not waiting.is_sent and not waiting.is_left:
+                self._release(waiting.record.to)  # the breaker has held it back until now
+            case Due.NOW:
+                self._ask(waiting)
+
+    def _ask(self, waiting: Waiting) -> None:
+        if self._delivery.is_waiting(waiting.record.id):
+            # There has been no connection yet: nothing was attempted.
+            self._later(waiting, self._retrying.first)
+            return
+        if self._peers.acknowledges(waiting.record.to) and waiting.was_asked:
+            waiting.end(has_failed=True)
+        else:  # it may just be slow, or know nothing of receipts
+            waiting.end(has_failed=None)
+        if not self._is_granted(waiting):
+            return
+        waiting.was_asked = True
+        self._journaling.open.note(tried=(waiting.record,))
+        self._hook(
+            MessageAskedAfter(agent=self._me.name, peer=waiting.to.name, attempt=waiting.record.attempts)
+        )
+        for stanza in render(waiting.record.to, Receipts(asked=(waiting.record.id,))):
+            self._send(stanza)
+
+    def _failed(self, message_id: str, reason: Reason) -> None:
+        """It came back, or there was no connection for too long."""
+        waiting = self._drop(message_id)
+        if waiting is not None:
+            # A server has said at once that there is nobody: that costs nothing, and holds nothing up.
+            waiting.end(has_failed=None)
+            self._note_settled(message_id)
+            waiting.on_lost(reason)
+            self._release(waiting.record.to)
+
+    def _give_up(self, message_id: str, cause: Cause, text: str) -> None:
+        waiting = self._drop(message_id)
+        if waiting is None:
+            return
+        waiting.end(has_failed=cause is Cause.UNREACHABLE)
+        self._delivery.forget(message_id)
+        self._note_settled(message_id)
+        self._hook(
+            MessageUndelivered(
+                agent=self._me.name,
+                performative=waiting.message.performative.value,
+                peer=waiting.to.name,
+                cause=cause,
+                text=text,
+            )
+        )
+        waiting.on_lost(Reason(cause=cause, text=text, about=waiting.to.name))
+
+    def _settle(self, message_id: str, *, is_acknowledged: bool) -> None:
+        waiting = self._drop(message_id)
+        if waiting is not None:
+            self._delivery.forget(message_id)
+            self._note_settled(message_id)
+            waiting.end(has_failed=False if is_acknowledged else None)
+            self._release(waiting.record.to)
+            if is_acknowledged:
+                self._hook(MessageAcknowledged(agent=self._me.name, peer=waiting.to.name))
+            waiting.on_settled(is_acknowledged)
+
+    def _note_settled(self, message_id: str) -> None:
+        self._settled.append(message_id)
+        if self._settling is None and not self._is_closed:
+            self._settling = asyncio.get_running_loop().call_later(SETTLED_TOGETHER, self._write_settled)
+
+    def _write_settled(self) -> None:
+        self._settling = None
+        settled, self._settled = tuple(self._settled), []
+        self._journaling.open.note(settled=settled)
+
+
+def bare(jid: str) -> str:
+    """A JID without its resource."""
+    return jid.partition("/")[0]
+
+
+def _resolve(future: asyncio.Future[Any], result: Any) -> None:
+    if not future.done():
+        future.set_result(result)

@@ -1,0 +1,47 @@
+"""A message of ours that stands in the outbox."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ontology.acl import AclMessage
+from ontology.aid import AgentIdentifier
+from ontology.content import Reason
+from resilience.breakers import Attempt
+from resilience.outbox import Outgoing
+
+OnLost = Callable[[Reason], None]
+OnSettled = Callable[[bool], None]
+"""Told once that a message has gone; whether its receiver has acknowledged it."""
+
+
+@dataclass
+class Waiting:
+    """A message in the outbox."""
+
+    record: Outgoing
+    message: AclMessage
+    to: AgentIdentifier
+    on_lost: OnLost
+    on_settled: OnSettled
+    is_sent: bool = False
+    """Whether it has been handed over by this process."""
+    was_asked: bool = False
+    is_left: bool = False
+    """Whether a former process has left it, and may have handed it over."""
+    timer: asyncio.TimerHandle | None = None
+    attempt: Attempt | None = None
+    """What the peer's breaker is to be told of."""
+
+    def end(self, *, has_failed: bool | None) -> None:
+        """Tell the peer's breaker how the attempt ended; None: nobody knows."""
+        if self.attempt is None:
+            return
+        if has_failed is None:
+            self.attempt.withdrawn()
+        elif has_failed:
+            self.attempt.failed()
+        else:
+            self.attempt.succeeded()

@@ -1,0 +1,283 @@
+"""A thousand seeds: whatever the network does the promises hold, and what fails replays to the letter."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from behaviours.contracting import Contract
+from behaviours.handlers import hears, on
+from behaviours.mailroom import Mailroom
+from behaviours.outcomes import Answer, Outcome, Succeeded
+from behaviours.participating import Participation
+from society.simulation import (
+    Faults,
+    Happening,
+    SeedFailed,
+    Simulation,
+    explore,
+    handled_once,
+    noted_once,
+    nothing_hangs,
+    nothing_raised,
+    simulate,
+    written,
+)
+from society.simulation.happenings import Begun, Crashed, Cut, Doubled, Dropped, Overtaken
+from tests.behaviours.samples import Add, Adder, Asker, Half
+
+CHUNKS, SEEDS = 4, 250
+
+SECONDS_A_SEED = 0.12
+"""Of one processor: a thousand seeds in a minute, on two."""
+
+ADDERS = ("bob", "carol", "dave")
+
+WEATHER = Faults(drop=0.02, duplicate=0.1, reorder=0.1, cut=0.003)
+DISORDER = Faults(duplicate=0.2, reorder=0.2, delay=(0.001, 0.3))
+
+
+class Noting(Adder):
+    """An adder that notes each of its effects."""
+
+    def __init__(self, world: Simulation, *args: Any) -> None:
+        super().__init__(*args)
+        self.world = world
+
+    @on(Add)
+    async def add(self, action: Add, task: Participation) -> Answer:
+        self.world.note(self, f"{action.tag} {task.id}")
+        return await super().add(action, task)
+
+    @hears(Half)
+    def hear(self, notice: Half, sender: Any) -> None:
+        self.world.note(self, f"{notice.tag} {notice.done} of {sender}")
+
+
+async def requests(asker: Asker, to: str) -> list[object]:
+    manners = ("well", "telling", "refusing", "well", "well", "failing")
+    return [
+        await asker.request(f"{to}@simulation", Add(a=turn, manner=manner), reply_within=5, result_within=8)
+        for turn, manner in enumerate((*manners, *["well"] * 4))
+    ]
+
+
+async def calls(asker: Asker) -> list[object]:
+    found: list[object] = []
+    for turn in range(3):
+        contract = await asker.call_for_proposals(
+            [f"{name}@simulation" for name in ADDERS],
+            Add(a=turn),
+            lambda bids: bids[:1],
+            reply_within=5,
+            result_within=8,
+        )
+        assert isinstance(contract, Contract)
+        found += [*contract.declined.values(), *contract.awards.values()]
+    return found
+
+
+async def society(world: Simulation) -> list[asyncio.Future[Any]]:
+    """Start four agents, and have the first one hold thirty requests and three contract nets."""
+    for name in ADDERS:
+        await world.start(partial(Noting, world), name)
+    asker = await world.start(Asker, "alice")
+    asking = [world.run(asker, requests(asker, name)) for name in ADDERS]
+    return [*asking, world.run(asker, calls(asker))]
+
+
+async def check(doing: list[asyncio.Future[Any]]) -> list[Outcome]:
+    outcomes = [outcome for each in doing for outcome in await each]
+    assert all(isinstance(outcome, Outcome) for outcome in outcomes), outcomes
+    return outcomes
+
+
+async def storm(world: Simulation) -> list[Outcome]:
+    """Agents crash, their connections break, and the network falls apart, while they talk."""
+    doing = await society(world)
+    rng = world.rng
+    for _each in range(rng.randint(1, 5)):
+        await asyncio.sleep(rng.uniform(0.0, 3.0))
+        name = rng.choice(ADDERS)
+        match rng.choice(("crash", "stop", "cut", "partition")):
+            case "crash":
+                await world.crash(name)
+                await asyncio.sleep(rng.uniform(0.0, 3.0))
+                await world.restart(name)
+            case "stop":
+                await world.stop(name)
+                await world.restart(name)
+            case "cut":
+                world.cut(rng.choice([name, "alice"]), rng.uniform(0.0, 3.0))
+            case "partition":
+                world.network.partition(["alice"], [name])
+                await asyncio.sleep(rng.uniform(0.0, 3.0))
+                world.network.heal()
+    return await check(doing)
+
+
+async def disorder(world: Simulation) -> list[Outcome]:
+    """Nothing is lost; messages come late, twice and out of order."""
+    doing = await society(world)
+    outcomes = await check(doing)
+    await asyncio.sleep(60)  # what is still under way comes, too late
+    return outcomes
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_a_thousand_seeds_in_a_storm(chunk):
+    began = time.process_time()
+    seeds = range(chunk * SEEDS, (chunk + 1) * SEEDS)
+    assert explore(storm, seeds, faults=WEATHER, invariants=[nothing_hangs, nothing_raised]) == []
+    assert time.process_time() - began < SECONDS_A_SEED * SEEDS
+
+
+def test_nothing_is_handled_twice_for_all_disorder():
+    invariants = [nothing_hangs, nothing_raised, handled_once, noted_once]
+    assert explore(disorder, range(100), faults=DISORDER, invariants=invariants) == []
+
+
+def test_a_quiet_network_lets_all_succeed_that_may():
+    run = simulate(disorder, 0)
+    succeeded = [isinstance(each, Succeeded) for each in run.result]
+    assert sum(succeeded) == len(run.result) - 2 * len(ADDERS)  # those that are refused or fail
+    kinds = {type(each.fact) for each in run.history}
+    assert not kinds & {Dropped, Doubled, Overtaken, Cut, Crashed}
+
+
+def test_the_storm_is_one():
+    kinds = {type(each.fact) for seed in range(20) for each in simulate(storm, seed, faults=WEATHER).history}
+    assert {Dropped, Doubled, Overtaken, Cut, Crashed} <= kinds
+
+
+@pytest.mark.parametrize("seed", range(0, 200, 10))
+def test_a_seed_has_one_history(seed):
+    first, second = (simulate(storm, seed, faults=WEATHER) for _ in "12")
+    assert first.text == second.text
+    assert first.result == second.result
+
+
+def test_seeds_have_different_histories():
+    assert len({simulate(storm, seed, faults=WEATHER).text for seed in range(20)}) == 20
+
+
+def digest() -> str:
+    texts = [simulate(storm, seed, faults=WEATHER).text for seed in range(30)]
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+
+def test_another_process_with_other_hashes_has_the_same_histories():
+    told = {digest()}
+    for hash_seed in ("1", "2"):
+        program = f"from {__name__} import digest; print(digest())"
+        told.add(
+            subprocess.run(
+                [sys.executable, "-c", program],
+                cwd=Path(__file__).parents[3],
+                env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": "."},
+                check=True,
+                capture_output=True,
+                text=True,
+            ).stdout.strip()
+        )
+    assert len(told) == 1
+
+
+# -- agents that are broken on purpose ---------------------------------------------------------
+
+
+class Forgetful(Noting):
+    """Does not know a second copy when it sees one: each stanza comes to it under a name of its own."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        connect, names = self.ports.connect, itertools.count()
+
+        def connect_badly(*args: Any, on_message: Callable[[Any], None], **how: Any) -> Any:
+            def take(stanza: Any) -> None:
+                stanza.set("id", f"copy {next(names)}")
+                on_message(stanza)
+
+            return connect(*args, on_message=take, **how)
+
+        self.ports = replace(self.ports, connect=connect_badly)
+
+
+async def notices(world: Simulation, kind: type[Noting]) -> None:
+    listener = await world.start(partial(kind, world), "listener")
+    teller = await world.start(Asker, "teller")
+    for done in range(5):
+        await teller.inform(listener.me, Half(done=done))
+    await asyncio.sleep(60)
+
+
+async def remembered(world: Simulation) -> None:
+    await notices(world, Noting)
+
+
+async def forgotten(world: Simulation) -> None:
+    await notices(world, Forgetful)
+
+
+def test_an_agent_that_forgets_what_it_has_heard_is_caught_and_its_seed_replays():
+    doubled = Faults(duplicate=0.02)
+    assert explore(remembered, range(200), faults=doubled, invariants=[noted_once]) == []
+    failed = explore(forgotten, range(200), faults=doubled, invariants=[noted_once], most=200)
+    assert 0 < len(failed) < 100
+    assert "listener@simulation has noted 2 times: half " in failed[0].failures[0]
+    for run in failed[:3]:
+        with pytest.raises(SeedFailed, match=f"seed {run.seed}: listener@simulation has noted") as caught:
+            simulate(forgotten, run.seed, faults=doubled, invariants=[noted_once])
+        assert caught.value.run.text == run.text
+        assert caught.value.run.failures == run.failures
+
+
+async def trusting(world: Simulation) -> None:
+    """Wait for an answer without asking what happens if there is none."""
+    listener, teller = await world.start(Adder, "listener"), await world.start(Adder, "teller")
+
+    async def wait() -> None:
+        await teller.inform(listener.me, Half(done=1))
+        while not listener.heard:  # noqa: ASYNC110 - that is what is wrong with it
+            await asyncio.sleep(1)
+
+    await world.run(teller, wait())
+
+
+def test_one_that_waits_for_ever_is_caught_and_its_seed_replays():
+    (run,) = explore(trusting, range(100), faults=Faults(drop=0.1), within=600, most=1)
+    stuck, hangs = run.failures
+    assert stuck == "Stuck: it has not ended within 600 simulated seconds"
+    assert hangs.startswith("teller@simulation has begun trusting.<locals>.wait at 0.0")
+    (again,) = explore(trusting, [run.seed], faults=Faults(drop=0.1), within=600)
+    assert again.text == run.text
+
+
+def test_a_table_that_raises_is_caught(monkeypatch):
+    def stumble(*_args: object) -> None:
+        raise KeyError("bead")
+
+    monkeypatch.setattr(Mailroom, "_take_message", stumble)
+    (run,) = explore(disorder, [0], invariants=[nothing_raised], most=1)
+    assert "something raised in bob@simulation: KeyError: 'bead'" in run.failures[0]
+
+
+def test_an_invariant_is_a_function_over_a_history():
+    begun = Begun(agent="a@simulation", work=1, what="waiting")
+    history = [Happening(1.5, begun)]
+    assert list(nothing_hangs(history)) == [
+        "a@simulation has begun waiting at 1.500 s, and it has never ended"
+    ]
+    assert written(history) == "    1.500000 Begun agent='a@simulation' work=1 what='waiting'"
