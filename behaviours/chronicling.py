@@ -287,9 +287,8 @@ def restored(snapshots: Iterable[Snapshot]) -> tuple[list[Restored], list[FormEr
         try:
             found.append(_read(key, parts))
         except (ValueError, TypeError) as error:
-            failed.append(
-                FormError(f"the conversation {key.removeprefix(CONVERSATION)}", f"is left: {error}")
-            )
+            what = f"the conversation {key.removeprefix(CONVERSATION)}"
+            failed.append(FormError(what, f"is left as it is: {error}"))
     return found, failed
 
 

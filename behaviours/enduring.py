@@ -159,7 +159,6 @@ class Enduring:
             self._works[work] = None
             guard = Guard(sender="", message_id="", digest="", owner="", replica=self.replica)
             work.guarded(guard)
-            work.served()
         return work.chronicle(key)
 
     async def restored(self) -> tuple[list[tuple[Restored, Work]], Sequence[Outgoing], Sequence[Snapshot]]:
@@ -194,7 +193,6 @@ class Enduring:
             return None
         if not guard.sender:
             work = Work(self._me.name, root.key, Lane(self.journaling), self.journaling)
-            work.served()
             self._works[work] = None
             return work
         if guard.replica == self.replica:

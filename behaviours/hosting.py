@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
 
+from behaviours.admitting import Admitting
 from behaviours.bouncing import failure_of
 from behaviours.burying import Burying
 from behaviours.chronicling import Chronicle, Restored, Work, current, key_of
@@ -85,6 +86,7 @@ class Hosting:
         self._bury = Burying(me.name, dead_letters, hook, clock).bury
         self._seats = Seating(me.name)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._admitting = Admitting(me.local_name)
         self._lane: Lane | None = None
         """While a message that begins nothing is handled: what its answer is written down with."""
         self._left: dict[str, Seat] = {}
@@ -228,6 +230,7 @@ class Hosting:
         task = asyncio.get_running_loop().create_task(self._work_on(job, work))
         work.lane.on_taken = partial(self._taken, seat, task)
         self.keep(task)
+        self._admitting.serve(task, seat.protocol)
 
     async def _work_on(self, job: Job, work: Work) -> None:
         current.set(work)
@@ -298,7 +301,7 @@ class Hosting:
             seat.resume(is_driven=False)
             self._fail(seat, message, error.cause, error.text)
             return
-        guard = each.guard
+        guard = seat.chronicle.work.guard
         if guard is not None and self._enduring.is_poison(guard):
             seat.resume(is_driven=False)
             text = f"{term.tag} has ended {self.me.local_name} {guard.begun - 1} times; it is not tried again"

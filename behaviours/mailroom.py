@@ -151,7 +151,9 @@ class Mailroom(Hosting):
     def _take_message(self, received: Received, stanza: Element) -> None:
         message = received.message
         peer = message.sender or AgentIdentifier(name="nobody")
-        if (waiting := self._claiming.get(peer.name)) is not None:
+        waiting = self._claiming.get(peer.name)
+        too_much = self._admitting.objection(message, len(waiting or ()))
+        if waiting is not None and (too_much is None or self._seats.find(message, peer) is not None):
             waiting.append((received, stanza))  # each peer is heard in order
             return
         self._enduring.outbox.heard_from(peer.jid, is_marked=received.is_marked)
@@ -179,6 +181,9 @@ class Mailroom(Hosting):
             lane.note(then=partial(self._enduring.done_with, received, peer))
         elif (objection := self._authority.objection(received, peer, protocol_of(message))) is not None:
             self._take_first(received, message, peer, stanza, objection)
+            self._enduring.done_with(received, peer)
+        elif too_much is not None:
+            self._complaints.refuse(message, peer, Cause.OVERLOADED, too_much)
             self._enduring.done_with(received, peer)
         else:
             self._claiming[peer.name] = deque()

@@ -400,7 +400,7 @@ async def test_a_session_goes_on_after_a_break(world: World, gate: Gate) -> None
         assert await client.connection.confirm(5)
         client.connection.hand_over("<message to='user@localhost' id='1'/>")
         await returned(client, gate.cut)
-    assert client.told == [f"online: {jid}", *["offline: the connection was lost", f"online: {jid}"] * 3]
+    assert [each for each in client.told if not each.startswith("offline: ")] == [f"online: {jid}"] * 4
     assert not client.connection._resuming._settled
     assert sessions == [jid]  # for topics, which are subscribed to still, it is the same one
     assert world.xmpp.sessions() == [jid]

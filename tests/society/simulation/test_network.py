@@ -117,7 +117,7 @@ def test_faults_come_as_often_as_is_asked():
 
 def test_delays_are_within_their_span():
     async def scenario(world: Simulation) -> float:
-        alice, bob = await ends(world, "alice", "bob")
+        alice, _bob = await ends(world, "alice", "bob")
         alice.say("now", "bob@simulation")
         await asyncio.sleep(LONG)
         began, ended = (

@@ -1,0 +1,117 @@
+"""Back pressure: who asks for more than an agent can have under way is refused at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from behaviours import admitting as module
+from behaviours.admitting import Admitting
+from behaviours.events import ConversationRefused
+from behaviours.outcomes import Refused, Succeeded
+from ontology.acl import AclMessage, Performative
+from ontology.errors import Cause
+from protocols.registry import PROTOCOLS
+from protocols.request import REQUEST
+from protocols.subscribe import SUBSCRIBE
+from protocols.table import Protocol
+from tests.behaviours.puppets import Puppet
+from tests.behaviours.samples import SUMS, Add, Adder, Asker
+from tests.conftest import World
+
+
+def message(act: str, protocol: str | None) -> AclMessage:
+    return AclMessage(performative=Performative(act), protocol=protocol, conversation_id="c")
+
+
+@pytest.fixture(autouse=True)
+def _few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AT_WORK", 3)
+    monkeypatch.setattr(module, "SUBSCRIBED", 5)
+
+
+async def served(admitting: Admitting, protocol: Protocol, count: int) -> list[asyncio.Task[None]]:
+    async def serve() -> None:
+        await asyncio.Event().wait()
+
+    tasks = [asyncio.create_task(serve()) for _ in range(count)]
+    for task in tasks:
+        admitting.serve(task, protocol)
+    return tasks
+
+
+async def end(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_what_is_under_way_is_counted_until_it_is_over() -> None:
+    admitting = Admitting("adder")
+    opening = message("request", "fipa-request")
+    first, second = await served(admitting, REQUEST, 2), await served(admitting, REQUEST, 1)
+    assert admitting.objection(opening, 0) == "adder has 3 conversations under way; ask again in 5 s"
+    await end(second)
+    assert admitting.objection(opening, 0) is None
+    assert admitting.objection(opening, 1) == "adder has 3 conversations under way; ask again in 5 s"
+    await end(first)
+    assert admitting.objection(opening, 2) is None
+
+
+async def test_subscriptions_are_counted_by_themselves() -> None:
+    admitting = Admitting("adder")
+    tasks = await served(admitting, SUBSCRIBE, 4)
+    assert admitting.objection(message("request", "fipa-request"), 0) is None
+    assert admitting.objection(message("subscribe", "fipa-subscribe"), 0) is None
+    tasks += await served(admitting, SUBSCRIBE, 1) + await served(admitting, REQUEST, 2)
+    told = admitting.objection(message("subscribe", "fipa-subscribe"), 0)
+    assert told == "adder has 5 subscriptions under way; ask again in 5 s"
+    assert admitting.objection(message("request", "fipa-request"), 0) is None
+    tasks += await served(admitting, REQUEST, 1)
+    assert admitting.objection(message("request", None), 0)
+    await end(tasks)
+
+
+@pytest.mark.parametrize("name", sorted(PROTOCOLS))
+async def test_only_what_begins_something_is_too_much(name: str) -> None:
+    admitting = Admitting("adder")
+    tasks = await served(admitting, REQUEST, 5) + await served(admitting, SUBSCRIBE, 5)
+    for act in Performative:
+        opens = PROTOCOLS[name].opens_with(act)
+        assert (admitting.objection(message(act.value, name), 0) is not None) == opens
+    assert admitting.objection(message("inform", None), 0) is None
+    assert admitting.objection(message("request", "unheard-of"), 0) is None
+    await end(tasks)
+
+
+async def test_an_agent_refuses_what_is_too_much_and_goes_on(world: World) -> None:
+    adder, asker = await world.start(Adder, "adder"), await world.start(Asker, "asker")
+    holding = [asyncio.create_task(asker.request(adder.me, Add(manner="holding"))) for _ in range(3)]
+    await world.until(lambda: adder.mailroom._admitting._served.total() == 3)
+    refused = await asker.request(adder.me, Add())
+    assert isinstance(refused, Refused)
+    assert refused.reason.cause == Cause.OVERLOADED
+    assert refused.reason.text == "adder has 3 conversations under way; ask again in 5 s"
+    await world.fact(ConversationRefused, agent="adder@localhost", cause=Cause.OVERLOADED)
+    adder.release.set()
+    assert all(isinstance(outcome, Succeeded) for outcome in await asyncio.gather(*holding))
+    assert isinstance(await asker.request(adder.me, Add()), Succeeded)
+
+
+async def test_a_flood_is_refused_message_by_message(world: World) -> None:
+    adder, puppet = await world.start(Adder, "adder"), await Puppet.start(world, "puppet")
+    for number in range(200):
+        opening = AclMessage(
+            performative=Performative.REQUEST,
+            content=SUMS.render(Add(manner="holding")),
+            protocol="fipa-request",
+            conversation_id=f"c{number}",
+            reply_with=f"r{number}",
+        )
+        puppet.say(opening, adder.me)
+    answers = [await puppet.hear(Performative.REFUSE) for _ in range(197)]
+    assert {answer.conversation_id for answer in answers} == {f"c{number}" for number in range(3, 200)}
+    adder.release.set()
+    done = [(await puppet.hear(Performative.INFORM)).conversation_id for _ in range(3)]
+    assert sorted(done) == ["c0", "c1", "c2"]
