@@ -11,7 +11,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +32,8 @@ from behaviours.events import Connected, Disconnected, Fact, Hook, ignore
 from behaviours.handlers import Handlers
 from behaviours.introducing import Introducing
 from behaviours.mailroom import Mailroom
+from behaviours.outcomes import Answer, Refuse
+from behaviours.participating import Participation
 from behaviours.pubsub import Line
 from behaviours.receiving import Receiving
 from behaviours.signing import SigningKey
@@ -42,6 +44,8 @@ from behaviours.vouching import KeyRing, Known, nobody
 from behaviours.wire import Element, as_spade_stanza
 from ontology.acl import AclMessage
 from ontology.aid import AgentIdentifier
+from ontology.errors import Cause
+from ontology.management import Replay
 from resilience.dead_letters import DeadLetters
 from resilience.election import Lock
 from resilience.journal import Journal
@@ -103,6 +107,8 @@ class Ports:
     """What the agent signs all that it says with; by default it does not."""
     keys: Known = nobody
     """The public keys of others that are known for certain, by bare JID."""
+    operator: str | None = None
+    """The bare JID of the one who may have dead letters replayed; by default nobody may."""
 
 
 class LocutionAgent(Speaker, Agent):
@@ -194,6 +200,8 @@ class LocutionAgent(Speaker, Agent):
             replica=self.ports.replica,
         )
         handlers = Handlers.of(self)
+        if self.ports.operator is not None:
+            handlers = replace(handlers, on={**handlers.on, Replay: self._replay})
         self.mailroom = Mailroom(
             me=self.me,
             transport=connection,
@@ -259,6 +267,13 @@ class LocutionAgent(Speaker, Agent):
         if self.web.is_started() and self.web.runner is not None:
             await self.web.runner.cleanup()
         self._alive.clear()
+
+    async def _replay(self, action: Replay, task: Participation) -> Answer:
+        """Replay a dead letter for the operator, whatever the rules allow others."""
+        if task.initiator.name != self.ports.operator:
+            text = f"only the operator, {self.ports.operator}, may have dead letters replayed"
+            return Refuse(Cause.UNAUTHORISED, text)
+        return await self.mailroom.replaying.replay(self.me.name, action.letter)
 
     def _send_or_drop(self, stanza: str) -> None:
         """Write what is of no use later, if it can be written now."""

@@ -59,10 +59,6 @@ class Acknowledging:
             self.owe(peer, message_id, None)
         return False
 
-    def remember(self, peer: str, message_id: str) -> None:
-        """A former process has written down the effect of a message."""
-        self._remember(peer, message_id, is_done=True)
-
     def drop(self, peer: str, message_id: str) -> None:
         """A message is not processed after all: if it is asked after, it never came."""
         self._known.pop((_bare(peer), message_id), None)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from behaviours.authority import Policy, Saying, own_domain, tags_of
+from behaviours.authority import Policy, Saying, Verdict, own_domain, tags_of
 from behaviours.clocking import system_now
 from behaviours.conversing import Seat
 from behaviours.events import Hook, MessageDisbelieved, ignore
 from behaviours.vouching import KeyRing, Vouching, nobody
 from behaviours.wire import Received, Unreadable
+from ontology.acl import AclMessage
 from ontology.aid import AgentIdentifier
 from ontology.errors import Cause
 from protocols.table import Protocol, Role
@@ -50,18 +51,14 @@ class Authority:
             peer: whose it is said to be.
             protocol: the one that it opens; None outside any.
         """
-        message = received.message
-        saying = Saying(
-            peer=peer,
-            receiver=self._me,
-            act=message.performative,
-            protocol=protocol.name if protocol is not None else message.protocol,
-            tags=tags_of(message) if self.policy.looks_at_tags else (),
-        )
-        verdict = self.policy.judge(saying)
+        verdict = self._verdict(received.message, peer, protocol)
         if verdict.why_not is not None:
             return verdict.why_not
         return self._vouching.fault(received, peer) if verdict.is_to_be_signed else None
+
+    def forbids(self, message: AclMessage, peer: AgentIdentifier, protocol: Protocol | None) -> str | None:
+        """Why the rules do not allow a message that begins something, in one sentence, signed or not."""
+        return self._verdict(message, peer, protocol).why_not
 
     def hears(self, unreadable: Unreadable) -> bool:
         """Whether what is no ACL message is taken. Nobody can sign such."""
@@ -90,6 +87,17 @@ class Authority:
         if fault is not None:
             self.doubt(received, peer, fault)
         return fault is None
+
+    def _verdict(self, message: AclMessage, peer: AgentIdentifier, protocol: Protocol | None) -> Verdict:
+        return self.policy.judge(
+            Saying(
+                peer=peer,
+                receiver=self._me,
+                act=message.performative,
+                protocol=protocol.name if protocol is not None else message.protocol,
+                tags=tags_of(message) if self.policy.looks_at_tags else (),
+            )
+        )
 
     def doubt(self, received: Received, peer: AgentIdentifier, text: str) -> None:
         """Count a message that is not taken, and not answered either."""

@@ -93,8 +93,8 @@ class Work:
     ) -> None:
         self.agent, self.key, self.lane, self.guard = agent, key, lane, guard
         self.is_repeatable = is_repeatable
-        self.reply = ""
-        """What a second copy of its message is answered once all is over."""
+        self._last: AclMessage | None = None
+        """What was said last: what a second copy of its message is answered once all is over."""
         self._journaling = journaling
         self._keys: dict[str, None] = {}
         self._live: set[str] = set()
@@ -138,7 +138,7 @@ class Work:
 
     def say(self, message: AclMessage) -> None:
         """Take note of the last thing that was said: what a second copy is answered."""
-        self.reply = to_json(message)
+        self._last = message
 
     def ended(self, key: str) -> None:
         """One of its conversations is over."""
@@ -160,7 +160,7 @@ class Work:
         self._is_closed = True
         self.lane.note(remove=tuple(self._keys))
         if self.lane.hold is not None:
-            self.lane.finish(self.reply)
+            self.lane.finish("" if self._last is None else to_json(self._last))
         self._journaling.drop(self.lane)
 
 

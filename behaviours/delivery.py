@@ -137,13 +137,13 @@ class Delivery:
         self._is_closed = False
         self._wording = Wording()
 
-    def check(self, message: AclMessage, to: AgentIdentifier) -> None:
-        """Look whether a message can be written as a stanza.
+    def check(self, message: AclMessage, to: AgentIdentifier, message_id: str = "") -> str:
+        """Look whether a message can be written as a stanza; return the stanza.
 
         Raises:
             ValueError: it cannot.
         """
-        self._rendered(_Posted(message, to, uuid.uuid4().hex, _unheard, is_marked=True))
+        return self._rendered(_Posted(message, to, message_id or uuid.uuid4().hex, _unheard, is_marked=True))
 
     def post(
         self,
@@ -153,6 +153,7 @@ class Delivery:
         *,
         trace: Trace = _untraced,
         message_id: str | None = None,
+        stanza: str | None = None,
     ) -> str:
         """Send without waiting; `on_lost` is called at most once, later, if it does not get through.
 
@@ -166,6 +167,7 @@ class Delivery:
             on_lost: see above.
             trace: see above.
             message_id: of one that is to be acknowledged; the same for each copy.
+            stanza: what `check` has made of it just now.
 
         Returns:
             The stanza's id.
@@ -175,7 +177,7 @@ class Delivery:
         """
         stanza_id = message_id or uuid.uuid4().hex
         posted = _Posted(message, to, stanza_id, on_lost, is_marked=message_id is not None)
-        stanza = self._rendered(posted)
+        stanza = stanza or self._rendered(posted)
         trace(message, to)
         must_wait = bool(self._waiting) or not self._transport.is_online
         if self._is_closed:

@@ -16,6 +16,7 @@ from datetime import datetime
 from behaviours.acknowledging import Acknowledging
 from behaviours.chronicling import Chronicle, Guard, Restored, Work, key_of, restored
 from behaviours.delivery import Delivery
+from behaviours.duplicates import Seen
 from behaviours.events import ConversationLeft, Hook
 from behaviours.journaling import Journaling, Lane
 from behaviours.outboxing import Outbox, bare
@@ -42,6 +43,8 @@ class Claimed:
 
     claim: Claim
     guard: Guard
+    letters: tuple[str, ...] = ()
+    """The dead letters that it was."""
 
     @property
     def is_ours(self) -> bool:
@@ -92,6 +95,7 @@ class Enduring:
             clock=clock,
             rng=rng,
         )
+        self._seen = Seen()
         self._works: dict[Work, None] = {}
 
     async def claim(self, received: Received, peer: AgentIdentifier) -> Claimed:
@@ -121,7 +125,10 @@ class Enduring:
         return Claimed(claim=claim, guard=guard)
 
     def is_second(self, received: Received, peer: AgentIdentifier) -> bool:
-        """Whether a message that is to be acknowledged has come before."""
+        """Whether a message has come before, as far as this process knows."""
+        if not received.is_marked:
+            is_named = bool(received.stanza_id)
+            return is_named and self._seen.is_second(peer.jid, received.stanza_id, received.message)
         said = hash(_bare_message(received.message))
         return not self.acknowledging.take(peer.jid, received.stanza_id, said)
 
@@ -180,10 +187,10 @@ class Enduring:
         ours = [(each, works[each.opened.parent or each.key]) for each in found if _root(each) in works]
         for each, work in ours:
             work.known(each.keys)
-            self.acknowledging.remember(each.opened.peer, each.opened.id)
             for event in each.events:
-                if isinstance(event, Heard):
-                    self.acknowledging.remember(each.opened.peer, event.id)
+                if isinstance(event, Opened | Heard) and event.id:
+                    # Once more: so its peer learns that we are back, and need not find out by probing.
+                    self.acknowledging.owe(each.opened.peer, event.id, None)
         ours.sort(key=lambda pair: bool(pair[0].opened.parent))
         return ours, await self._journal.outgoing(self._me.name), snapshots
 

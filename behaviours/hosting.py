@@ -25,14 +25,16 @@ from behaviours.following import follow
 from behaviours.handlers import Handlers
 from behaviours.journaling import Lane
 from behaviours.participating import Job
+from behaviours.posting import OnLost
 from behaviours.seating import Seating
 from behaviours.services import incapable, is_capable, serve
+from behaviours.settling import send
 from behaviours.transport import Transport
 from behaviours.understanding import ontology_for
 from behaviours.wire import ABOUT
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
-from ontology.codecs import to_json
+from ontology.codecs import from_json
 from ontology.content import Ontology, Reason, Term, explain
 from ontology.errors import Cause, ContentError
 from protocols import machine
@@ -83,8 +85,8 @@ class Hosting:
         self._delivery, self._handlers, self._hook = delivery, handlers, hook
         self.ontologies = tuple(ontologies)
         self._enduring, self._clock, self._trace = enduring, clock, trace
-        self._bury = Burying(me.name, dead_letters, hook, clock).bury
         self._seats = Seating(me.name)
+        self._burying = Burying(me.name, dead_letters, self._seats, hook, clock)
         self._tasks: set[asyncio.Task[None]] = set()
         self._admitting = Admitting(me.local_name)
         self._lane: Lane | None = None
@@ -116,8 +118,8 @@ class Hosting:
             ValueError: XML cannot carry it. Nothing was sent or traced.
         """
 
-        def lost(reason: Reason) -> None:
-            self._bury(to.name, to_json(message), reason.cause, reason.text, is_inbound=False)
+        def lost(record: Outgoing | None, reason: Reason) -> None:
+            self._burying.lost(message, to, record, reason)
             self._trace(failure_of(message, self.me, reason), to)
             on_lost(reason)
 
@@ -125,7 +127,8 @@ class Hosting:
         lane = self._lane if chronicle is None else chronicle.work.lane
         if ABOUT in message.user_parameters:
             self._delivery.check(message, to)
-            (lane or self._enduring.journaling.open).note(then=lambda: self._tell(message, to, lost))
+            told = partial(self._tell, message, to, partial(lost, None))
+            (lane or self._enduring.journaling.open).note(then=told)
             return
         key = "" if chronicle is None else chronicle.key
         self._enduring.outbox.post(message, to, lost, lane=lane, conversation=key, trace=self._trace)
@@ -134,13 +137,18 @@ class Hosting:
         self._delivery.post(notice, to, on_lost, trace=self._trace)
 
     async def send(self, message: AclMessage) -> DeliveryResult:
-        """Send to every receiver, and wait for what becomes of it; see `Outbox.send`.
+        """Send to every receiver, and wait for what becomes of it; see `settling.send`.
 
         Raises:
             ValueError: nobody is addressed, or XML cannot carry it. Nothing was sent or traced.
         """
         message = message.model_copy(update={"sender": self.me})
-        return await self._enduring.outbox.send(message, self._trace)
+
+        def lost(record: Outgoing, reason: Reason) -> None:
+            self._burying.lost(message, AgentIdentifier.of(record.to), record, reason)
+
+        outbox = self._enduring.outbox
+        return await send(outbox, self._delivery, self.me, message, on_lost=lost, trace=self._trace)
 
     def new_id(self) -> str:
         """A conversation-id: for a handler that runs again the one that it had before."""
@@ -305,7 +313,8 @@ class Hosting:
         if guard is not None and self._enduring.is_poison(guard):
             seat.resume(is_driven=False)
             text = f"{term.tag} has ended {self.me.local_name} {guard.begun - 1} times; it is not tried again"
-            self._bury(seat.peer.name, to_json(message), Cause.INTERNAL_ERROR, text, is_inbound=True)
+            attempts = guard.begun - 1
+            self._burying.unhandled(message, seat.peer, Cause.INTERNAL_ERROR, text, attempts=attempts)
             self._fail(seat, message, Cause.INTERNAL_ERROR, text)
             return
         seat.resume(is_driven=True)
@@ -321,12 +330,12 @@ class Hosting:
             seat.lose(Reason(cause=cause, text=text))
         seat.chronicle.work.served()
 
-    def _lost_later(self, seats: Mapping[str, Seat], record: Outgoing) -> Callable[[Reason], None]:
+    def _lost_later(self, seats: Mapping[str, Seat], left: Outgoing) -> OnLost:
         """What is to happen if a message of a former process is lost."""
-        seat = seats.get(record.conversation)
+        seat = seats.get(left.conversation)
 
-        def lost(reason: Reason) -> None:
-            self._bury(record.to, record.message, reason.cause, reason.text, is_inbound=False)
+        def lost(record: Outgoing, reason: Reason) -> None:
+            self._burying.lost(from_json(record.message), AgentIdentifier.of(record.to), record, reason)
             if seat is not None:
                 seat.lose(reason)
 

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from behaviours.events import Hook, StoreDown, StoreUp
+from behaviours.events import HandlerFailed, Hook, StoreDown, StoreUp
 from resilience.backoff import delay
 from resilience.dead_letters import DeadLetter
 from resilience.inbox import Hold
@@ -48,6 +49,7 @@ class _Draft:
     tried: list[Outgoing] = field(default_factory=list)
     settled: list[str] = field(default_factory=list)
     bury: list[DeadLetter] = field(default_factory=list)
+    drop: list[str] = field(default_factory=list)
     then: list[Then] = field(default_factory=list)
     outcome: Outcome = Outcome.WORKING
     reply: str = ""
@@ -55,7 +57,7 @@ class _Draft:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to write."""
-        lists = (self.put, self.remove, self.send, self.tried, self.settled, self.bury)
+        lists = (self.put, self.remove, self.send, self.tried, self.settled, self.bury, self.drop)
         return not any(lists) and self.outcome is Outcome.WORKING
 
 
@@ -87,6 +89,7 @@ class Lane:
         tried: tuple[Outgoing, ...] = (),
         settled: tuple[str, ...] = (),
         bury: tuple[DeadLetter, ...] = (),
+        drop: tuple[str, ...] = (),
         then: Then | None = None,
     ) -> None:
         """Have something written with the next commit; all that is noted in one go is written at once.
@@ -98,6 +101,7 @@ class Lane:
             tried: likewise.
             settled: likewise.
             bury: likewise.
+            drop: likewise.
             then: called as soon as it is written, in the order of noting; never, if it is taken over.
         """
         draft = self._draft
@@ -107,6 +111,7 @@ class Lane:
         draft.tried.extend(tried)
         draft.settled.extend(settled)
         draft.bury.extend(bury)
+        draft.drop.extend(drop)
         if then is not None:
             draft.then.append(then)
         self._stir()
@@ -122,7 +127,7 @@ class Lane:
         elif self._draft.is_empty and not self._is_writing and self._journaling.is_up:
             ready, self._draft.then = self._draft.then, []  # nothing to wait for
             for each in ready:
-                each()
+                self._journaling.carry_out(each)
         else:
             self._journaling.stir(self)
 
@@ -136,14 +141,14 @@ class Lane:
         self._is_writing = True
         try:
             is_ours = draft.is_empty or await self._journaling.write(draft, self.hold)
-        except BaseException:
+        except (RecordsError, asyncio.CancelledError):
             self._restore(draft)
             raise
         finally:
             self._is_writing = False
         if is_ours:
             for each in draft.then:
-                each()
+                self._journaling.carry_out(each)
         elif not self.is_taken:
             self.is_taken = True
             self._draft = _Draft()
@@ -158,7 +163,7 @@ class Lane:
     def _restore(self, draft: _Draft) -> None:
         """Put a draft that could not be written in front of what has come up since."""
         later = self._draft
-        for name in ("put", "remove", "send", "tried", "settled", "bury", "then"):
+        for name in ("put", "remove", "send", "tried", "settled", "bury", "drop", "then"):
             getattr(draft, name).extend(getattr(later, name))
         if later.outcome is not Outcome.WORKING:
             draft.outcome, draft.reply = later.outcome, later.reply
@@ -228,6 +233,7 @@ class Journaling:
             tried=tuple(draft.tried),
             settled=tuple(draft.settled),
             bury=tuple(draft.bury),
+            drop=tuple(draft.drop),
         )
         return await self.journal.commit(effects, hold)
 
@@ -294,7 +300,8 @@ class Journaling:
                 if isinstance(result, RecordsError):
                     failed = result
                 elif isinstance(result, BaseException):
-                    raise result
+                    # A mistake of ours: it can never be written, and must not hold up all the rest.
+                    self._stumble(result)
                 else:
                     has_written |= result
                 if lane.has_more and not lane.is_taken:
@@ -307,6 +314,18 @@ class Journaling:
                 attempt += 1
                 self._down(failed)
                 await asyncio.sleep(delay(attempt, self._rng, first=RETRY_FIRST, most=RETRY_MOST))
+
+    def carry_out(self, then: Then) -> None:
+        """Do what may be done now; a mistake in it must not end the one task that writes."""
+        try:
+            then()
+        except Exception as error:  # noqa: BLE001 - as said
+            self._stumble(error)
+
+    def _stumble(self, error: BaseException) -> None:
+        text = f"{type(error).__name__}: {error}"
+        told = "".join(traceback.format_exception(error))
+        self._hook(HandlerFailed(agent=self.agent, peer=self.agent, text=text, traceback=told))
 
     def _down(self, error: RecordsError) -> None:
         if self.is_up:

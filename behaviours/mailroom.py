@@ -6,8 +6,8 @@ What happens to a message:
 1. a bounce goes to `delivery`; what is no ACL message is answered not-understood;
 2. a second copy is dropped;
 3. a message of a known conversation goes to its `Seat`, which holds it against the protocol's table;
-4. what begins something is held against the policy, and refused if that does not allow it (`authorising`);
-   a message that opens a protocol is read under its ontology and given to the agent's handler;
+4. what begins something is refused if the policy does not allow it (`authorising`) or it is too much now
+   (`admitting`); what opens a protocol is read under its ontology and given to the agent's handler;
 5. an inform outside any protocol goes to the listener for its predicate, and so does what ends a
    conversation of others: somebody has named us as a designated receiver (FIPA00034), or in a reply-to;
 6. anything else goes to the agent's plain SPADE behaviours, if one of them wants it;
@@ -30,12 +30,12 @@ from behaviours.complaints import Complaints
 from behaviours.connection import Transport
 from behaviours.conversing import Seat
 from behaviours.delivery import Delivery
-from behaviours.duplicates import Seen
 from behaviours.enduring import Claimed, Enduring
 from behaviours.events import DuplicateDropped, HandlerFailed, Hook, MessageReceived
 from behaviours.handlers import Handlers
 from behaviours.hosting import UNNAMED, Hosting, Trace
 from behaviours.receipts import Receipts
+from behaviours.replaying import Replaying
 from behaviours.seating import HEARERS
 from behaviours.services import incapable, is_capable
 from behaviours.sorting import (
@@ -49,7 +49,7 @@ from behaviours.sorting import (
 from behaviours.wire import ABOUT, Bounced, Element, Incoming, Received, Unreadable, parse
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
-from ontology.codecs import from_json, to_json
+from ontology.codecs import from_json
 from ontology.content import Ontology, explain
 from ontology.errors import Cause, ContentError
 from protocols.errors import RemoteProtocolError
@@ -57,7 +57,7 @@ from protocols.history import Opened, begun
 from protocols.registry import PROTOCOLS
 from protocols.table import Protocol, Role
 from resilience.dead_letters import DeadLetters
-from resilience.inbox import Standing
+from resilience.inbox import ID_LIMIT, Standing
 
 
 class Mailroom(Hosting):
@@ -107,8 +107,8 @@ class Mailroom(Hosting):
             clock=clock,
         )
         self._authority, self._otherwise = authority, otherwise
-        self._seen = Seen()
         self._complaints = Complaints(me.name, hook, self._answer)
+        self.replaying = Replaying(self, enduring, self._seats, authority, self._burying, trace)
         self._claiming: dict[str, deque[tuple[Received, Element]]] = {}
         """By bare JID: messages of a peer that wait until we know whose the first of them is to handle."""
         self._claimed: Claimed | None = None
@@ -139,7 +139,7 @@ class Mailroom(Hosting):
             case Bounced():
                 self._delivery.bounced(incoming)
             case Unreadable(error=error) if not (self._authority.hears(incoming) and self._otherwise(stanza)):
-                self._bury(incoming.sender.name, incoming.body, error.cause, error.text, is_inbound=True)
+                self._burying.unreadable(incoming.sender.name, incoming.body, error.cause, error.text)
                 self._complaints.unreadable(incoming)
             case Received():
                 self._take_message(incoming, stanza)
@@ -157,7 +157,7 @@ class Mailroom(Hosting):
             waiting.append((received, stanza))  # each peer is heard in order
             return
         self._enduring.outbox.heard_from(peer.jid, is_marked=received.is_marked)
-        if self._is_second(received, peer):
+        if self._enduring.is_second(received, peer):
             self.emit(DuplicateDropped(agent=self.me.name, peer=peer.name))
             return
         self.emit(
@@ -176,7 +176,7 @@ class Mailroom(Hosting):
             return  # what it has gone on with it has stopped, or cannot: nobody here waits for it
         elif seat := self._seats.find(message, peer):
             if self._authority.believes(received, peer, seat):
-                self._take_step(seat, received, peer)
+                self.take_step(seat, received, peer)
             lane = seat.chronicle.work.lane
             lane.note(then=partial(self._enduring.done_with, received, peer))
         elif (objection := self._authority.objection(received, peer, protocol_of(message))) is not None:
@@ -189,19 +189,13 @@ class Mailroom(Hosting):
             self._claiming[peer.name] = deque()
             self.keep(asyncio.get_running_loop().create_task(self._claim(received, peer, stanza)))
 
-    def _is_second(self, received: Received, peer: AgentIdentifier) -> bool:
-        if received.is_marked:
-            return self._enduring.is_second(received, peer)
-        is_named = bool(received.stanza_id)
-        return is_named and self._seen.is_second(peer.jid, received.stanza_id, received.message)
-
     async def _claim(self, received: Received, peer: AgentIdentifier, stanza: Element) -> None:
         """Handle a message that belongs to no conversation here, if no replica of ours does.
 
         What else the same peer says waits meanwhile.
         """
         try:
-            self._take_claimed(await self._enduring.claim(received, peer), received, peer, stanza)
+            self.handle(await self._enduring.claim(received, peer), received, peer, stanza)
         except ValueError as error:
             self._complaints.refuse(received.message, peer, Cause.UNSUPPORTED_VALUE, str(error))
         except Exception as error:  # noqa: BLE001 - as in `take`
@@ -219,9 +213,8 @@ class Mailroom(Hosting):
         except Exception as error:  # noqa: BLE001 - as in `take`
             self._stumble(error, received, stanza)
 
-    def _take_claimed(
-        self, claimed: Claimed, received: Received, peer: AgentIdentifier, stanza: Element
-    ) -> None:
+    def handle(self, claimed: Claimed, received: Received, peer: AgentIdentifier, stanza: Element) -> None:
+        """Handle a message that belongs to no conversation here, if it is ours to handle."""
         message, claim = received.message, claimed.claim
         if claim.standing is Standing.MISMATCH:
             known = f"another message has come under the id {received.stanza_id[:80]!r}"
@@ -249,9 +242,10 @@ class Mailroom(Hosting):
             self._claimed = None
             lane.finish()
             self._enduring.journaling.drop(lane)
-        lane.note(then=partial(self._enduring.done_with, received, peer))
+        lane.note(drop=claimed.letters, then=partial(self._enduring.done_with, received, peer))
 
-    def _take_step(self, seat: Seat, received: Received, peer: AgentIdentifier) -> None:
+    def take_step(self, seat: Seat, received: Received, peer: AgentIdentifier) -> None:
+        """Let a conversation go on with a message."""
         message = received.message
         try:
             seat.receive(message, received.stanza_id if received.is_marked else "")
@@ -341,6 +335,10 @@ class Mailroom(Hosting):
             text = f"reply-to names {len(message.reply_to)} agents; {HEARERS} are answered at most"
             self._complaints.refuse(message, peer, Cause.UNSUPPORTED_VALUE, text)
             return
+        if len((message.conversation_id or "").encode()) > ID_LIMIT:
+            text = f"the conversation-id is longer than {ID_LIMIT:,} bytes; make a shorter one"
+            self._complaints.refuse(message, peer, Cause.UNSUPPORTED_VALUE, text)
+            return
         if message.reply_by is not None and message.reply_by < self.now():
             why = "the server stored it" if received.is_stored else "it took too long, or our clocks differ"
             self._complaints.refuse(message, peer, Cause.LATE, f"the message came after its reply-by: {why}")
@@ -391,8 +389,10 @@ class Mailroom(Hosting):
         name = peer.name if peer is not None else stanza.get("from") or "nobody"
         text = f"{type(error).__name__}: {error}"
         self.emit(HandlerFailed(agent=self.me.name, peer=name, text=text))
-        original = to_json(message) if message is not None else f"a stanza of {name}"
-        self._bury(name, original, Cause.INTERNAL_ERROR, text, is_inbound=True)
+        if message is not None and peer is not None:
+            self._burying.unhandled(message, peer, Cause.INTERNAL_ERROR, text)
+        else:
+            self._burying.unreadable(name, f"a stanza of {name}", Cause.INTERNAL_ERROR, text)
         if message is not None and peer is not None and message.performative in OPENING_WITHOUT_PROTOCOL:
             told = f"{self.me.local_name} could not handle the message: {type(error).__name__}"
             content = explain(Cause.INTERNAL_ERROR, told)

@@ -22,11 +22,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import partial
-from typing import Any
 
-from behaviours.bouncing import failure_of
 from behaviours.clocking import after
-from behaviours.delivery import Delivered, Delivery, DeliveryResult, Trace, Undelivered
+from behaviours.delivery import Delivery, Trace
 from behaviours.events import Hook, MessageAcknowledged, MessageAskedAfter, MessageUndelivered
 from behaviours.journaling import Journaling, Lane
 from behaviours.peering import Peers
@@ -38,12 +36,15 @@ from ontology.codecs import from_json, to_json
 from ontology.content import Reason
 from ontology.errors import Cause
 from resilience import outbox
-from resilience.breakers import Breakers
+from resilience.breakers import Breakers, Circuit
 from resilience.outbox import Due, Outgoing
 from resilience.snapshots import Snapshot
 
 GRACE = 1.0
 """Seconds after its reply-by at which a message is given up: its conversation has expired by then."""
+
+ANSWERED_WITHIN = 2
+"""Attempts within which a session that is there has said what has become of a message."""
 
 SETTLED_TOGETHER = 0.05
 """Seconds in which acknowledgements are gathered before the outbox is told."""
@@ -94,6 +95,9 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def __contains__(self, message_id: str) -> bool:
+        return message_id in self._waiting
+
     def post(
         self,
         message: AclMessage,
@@ -104,6 +108,8 @@ class Outbox:
         conversation: str = "",
         on_settled: OnSettled = lambda _is_acknowledged: None,
         trace: Trace = lambda _message, _to: None,
+        message_id: str = "",
+        drop: tuple[str, ...] = (),
     ) -> str:
         """Write a message down, and send it as soon as that is done.
 
@@ -115,6 +121,8 @@ class Outbox:
             conversation: the key of the conversation that it belongs to.
             on_settled: called at most once, later, when it is not.
             trace: shown what is to be sent.
+            message_id: of one that is sent anew; by default a new one.
+            drop: dead letters that it was, which go with the commit.
 
         Returns:
             The message's id.
@@ -122,14 +130,11 @@ class Outbox:
         Raises:
             ValueError: it cannot be written as a stanza. Nothing has happened.
         """
-        self._delivery.check(message, to)
-        if self._is_closed:
-            reason = Reason(cause=Cause.UNREACHABLE, text="the agent was stopped", about=to.name)
-            asyncio.get_running_loop().call_soon(on_lost, reason)
-            return ""
+        message_id = message_id or uuid.uuid4().hex
+        stanza = self._delivery.check(message, to, message_id)
         record = outbox.posted(
             agent=self._me.name,
-            id=uuid.uuid4().hex,
+            id=message_id,
             to=bare(to.jid),
             message=to_json(message),
             conversation=conversation,
@@ -137,10 +142,14 @@ class Outbox:
             reply_by=None if message.reply_by is None else after(message.reply_by, GRACE),
             retrying=self._retrying,
         )
+        if self._is_closed:
+            reason = Reason(cause=Cause.UNREACHABLE, text="the agent was stopped", about=to.name)
+            asyncio.get_running_loop().call_soon(on_lost, record, reason)
+            return record.id
         trace(message, to)
-        self._keep(Waiting(record, message, to, on_lost, on_settled))
+        self._keep(Waiting(record, message, to, on_lost, on_settled, stanza=stanza))
         lane = lane or self._journaling.open
-        lane.note(send=(record,), then=partial(self._hand_over, record.id))
+        lane.note(send=(record,), drop=drop, then=partial(self._hand_over, record.id))
         return record.id
 
     def restore(
@@ -164,35 +173,12 @@ class Outbox:
             self._keep(waiting)
             self._later(waiting, 0.0)
 
-    async def send(self, message: AclMessage, trace: Trace) -> DeliveryResult:
-        """Send to every receiver, and wait until each has acknowledged it, or cannot be expected to.
-
-        Raises:
-            ValueError: nobody is addressed, or it cannot be written as a stanza. Nothing was sent.
-        """
-        if not message.receiver:
-            raise ValueError("the message has no receiver: name at least one agent")
-        loop = asyncio.get_running_loop()
-        lost: asyncio.Future[Reason] = loop.create_future()
-        settled: list[asyncio.Future[bool]] = []
-        for to in message.receiver:
-            self._delivery.check(message, to)
-        for to in message.receiver:
-            done: asyncio.Future[bool] = loop.create_future()
-            settled.append(done)
-            self.post(message, to, partial(_resolve, lost), on_settled=partial(_resolve, done), trace=trace)
-        open_ends: set[asyncio.Future[Any]] = set(settled)
-        while open_ends and not lost.done():
-            await asyncio.wait({lost, *open_ends}, return_when=asyncio.FIRST_COMPLETED)
-            open_ends = {each for each in open_ends if not each.done()}
-        if lost.done():
-            reason = lost.result()
-            return Undelivered(reason, failure_of(message, self._me, reason))
-        return Delivered(is_acknowledged=all(each.result() for each in settled))
-
     def heard_from(self, peer: str, *, is_marked: bool) -> None:
         """A message has come from that JID, whose mark tells whether it acknowledges."""
-        self._peers.heard_from(bare(peer), is_marked=is_marked)
+        peer = bare(peer)
+        self._peers.heard_from(peer, is_marked=is_marked)
+        if self._breakers.revive(peer):
+            self._hurry(peer)  # it is back: what waits for it need not wait for the rest to be over
 
     def replied(self, peer: str, in_reply_to: str | None) -> None:
         """A reply has come and its effect is written down: it acknowledges what it answers."""
@@ -203,7 +189,7 @@ class Outbox:
 
     def told(self, peer: str, receipts: Receipts) -> None:
         """Receipts have come from that JID."""
-        peer = bare(peer)
+        session, peer = peer, bare(peer)
         self.heard_from(peer, is_marked=True)
         for message_id in receipts.acknowledged:
             waiting = self._waiting.get(message_id)
@@ -212,7 +198,13 @@ class Outbox:
         for message_id in receipts.missing:
             waiting = self._waiting.get(message_id)
             if waiting is not None and outbox.settles(waiting.record, peer):
+                if waiting.was_missing or waiting.record.attempts > ANSWERED_WITHIN:
+                    # Nobody is any more where it was sent to: the agent lives on in another session. Not at
+                    # once, as a replica may say so that has nothing to do with the conversation.
+                    waiting.to = AgentIdentifier.of(session)
+                waiting.was_missing = True
                 self._write(waiting)
+                self._was_there(waiting)
 
     def leave(self) -> None:
         """Leave what stands here now to the next process: whoever said it is told nothing any more."""
@@ -270,6 +262,19 @@ class Outbox:
                 self._write(waiting)
         self._held.pop(peer, None)
 
+    def _hurry(self, peer: str) -> None:
+        """Look now after all that was to wait until the peer's breaker lets it through."""
+        for waiting in tuple(self._waiting.values()):
+            if waiting.record.to == peer and waiting.attempt is None:
+                self._later(waiting, 0.0)
+
+    def _was_there(self, waiting: Waiting) -> None:
+        """The peer has answered; if its breaker was waiting for that, so was all that is meant for it."""
+        was_doubtful = self._breakers.circuit(waiting.record.to) is not Circuit.CLOSED
+        waiting.end(has_failed=False)
+        if was_doubtful and self._breakers.circuit(waiting.record.to) is Circuit.CLOSED:
+            self._hurry(waiting.record.to)
+
     def _is_granted(self, waiting: Waiting) -> bool:
         """Whether the peer may be tried now; if it may, an attempt is counted, else it waits."""
         waiting.attempt = self._breakers.attempt(waiting.record.to)
@@ -283,12 +288,12 @@ class Outbox:
 
     def _write(self, waiting: Waiting) -> None:
         waiting.is_sent = True
-        message_id = waiting.record.id
+        message_id, stanza = waiting.record.id, waiting.stanza
+        waiting.stanza = None
         if waiting.message.in_reply_to is not None:
             self._on_reply(waiting.to.jid, waiting.message.in_reply_to)
-        self._delivery.post(
-            waiting.message, waiting.to, partial(self._failed, message_id), message_id=message_id
-        )
+        on_lost = partial(self._failed, message_id)
+        self._delivery.post(waiting.message, waiting.to, on_lost, message_id=message_id, stanza=stanza)
 
     def _later(self, waiting: Waiting, seconds: float) -> None:
         if waiting.timer is not None:
@@ -347,7 +352,7 @@ class Outbox:
             # A server has said at once that there is nobody: that costs nothing, and holds nothing up.
             waiting.end(has_failed=None)
             self._note_settled(message_id)
-            waiting.on_lost(reason)
+            waiting.on_lost(waiting.record, reason)
             self._release(waiting.record.to)
 
     def _give_up(self, message_id: str, cause: Cause, text: str) -> None:
@@ -366,14 +371,16 @@ class Outbox:
                 text=text,
             )
         )
-        waiting.on_lost(Reason(cause=cause, text=text, about=waiting.to.name))
+        waiting.on_lost(waiting.record, Reason(cause=cause, text=text, about=waiting.to.name))
 
     def _settle(self, message_id: str, *, is_acknowledged: bool) -> None:
         waiting = self._drop(message_id)
         if waiting is not None:
             self._delivery.forget(message_id)
             self._note_settled(message_id)
-            waiting.end(has_failed=False if is_acknowledged else None)
+            if is_acknowledged:
+                self._was_there(waiting)
+            waiting.end(has_failed=None)
             self._release(waiting.record.to)
             if is_acknowledged:
                 self._hook(MessageAcknowledged(agent=self._me.name, peer=waiting.to.name))
@@ -393,8 +400,3 @@ class Outbox:
 def bare(jid: str) -> str:
     """A JID without its resource."""
     return jid.partition("/")[0]
-
-
-def _resolve(future: asyncio.Future[Any], result: Any) -> None:
-    if not future.done():
-        future.set_result(result)

@@ -12,7 +12,8 @@ from ontology.content import Reason
 from resilience.breakers import Attempt
 from resilience.outbox import Outgoing
 
-OnLost = Callable[[Reason], None]
+OnLost = Callable[[Outgoing, Reason], None]
+"""Told once that a message is given up: how it stood in the outbox, and why."""
 OnSettled = Callable[[bool], None]
 """Told once that a message has gone; whether its receiver has acknowledged it."""
 
@@ -26,9 +27,13 @@ class Waiting:
     to: AgentIdentifier
     on_lost: OnLost
     on_settled: OnSettled
+    stanza: str | None = None
+    """As it is to go the first time."""
     is_sent: bool = False
     """Whether it has been handed over by this process."""
     was_asked: bool = False
+    was_missing: bool = False
+    """Whether its receiver has said once that it never came."""
     is_left: bool = False
     """Whether a former process has left it, and may have handed it over."""
     timer: asyncio.TimerHandle | None = None

@@ -4,6 +4,9 @@ Stream management counts: each side says how many stanzas of the other it has ha
 loses nothing and doubles nothing, if the server still has the session when we are back: both send again what
 the other has not counted, in order. If it has not, what was handed over is in doubt as without all this.
 
+A server that keeps the session of a killed peer decides how soon that is noticed: ours refuses requests to it
+at once, so probes find it gone within 4 s; Prosody lets them wait, so it is silent, which takes 12 s.
+
 slixmpp's own plugin is not used: it counts stanza objects, and ours are text; it enables after the session
 has begun, so that the first messages are not counted; and it takes more acknowledged than sent for good.
 """

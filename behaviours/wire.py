@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
+from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
 from ontology.acl import AclMessage, Performative
@@ -262,6 +263,17 @@ def parse(stanza: Element, now: datetime | None = None) -> Incoming | None:
 def as_spade_stanza(stanza: Element, client: Any) -> Any:
     """Wrap an element in the stanza class that `spade.message.Message.from_node` wants."""
     return client.Message(xml=stanza)
+
+
+def as_stanza(message: AclMessage, sender: str, to: str, stanza_id: str) -> Element:
+    """The stanza in which a message of another would come here.
+
+    Raises:
+        ValueError: as `render`.
+    """
+    text = render(message, to, stanza_id).replace("<message", f"<message from={quoteattr(sender)}", 1)
+    stream = ElementTree.fromstring(f'<stream xmlns="jabber:client">{text}</stream>')  # noqa: S314 - our own text
+    return stream[0]
 
 
 _SAYS_NOT_UNDERSTOOD = re.compile(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -87,11 +87,31 @@ class Registered(Predicate):
     lease_time: Annotated[float, Field(gt=0)]
 
 
+class Replay(AgentAction):
+    """Do again what came to nothing, as far as that is still allowed; for the operator only. Since 1.2.
+
+    FIPA leaves it to the platform. Fails where there is no such letter, or it is too late.
+    """
+
+    letter: Annotated[str, Field(min_length=1, max_length=1000)]
+    """What the agent's dead letter is filed under."""
+
+
+class Replayed(Predicate):
+    """The result of `Replay`; the letter is dropped."""
+
+    letter: str
+    done: Literal["sent", "cancelled", "handled"]
+    """Whether it was sent again, called off by a cancel, or handled by the agent that had received it."""
+    text: str
+    """One sentence for people."""
+
+
 MANAGEMENT = Ontology(
     name="fipa-agent-management",
-    version=(1, 1),
+    version=(1, 2),
     terms=(
-        Register, Deregister, Modify, Search, Found, Registered,
+        Register, Deregister, Modify, Search, Found, Registered, Replay, Replayed,
         DfAgentDescription, ServiceDescription, SearchConstraints,
     ),
 )  # fmt: skip

@@ -164,18 +164,19 @@ _NAMES = {kind: name for name, kind in _KINDS.items()}
 def write(event: Event) -> str:
     """Write an event down; `read` reads it."""
     record: dict[str, Any] = {"v": FORM, "is": _NAMES[type(event)]}
+    message = ""
     for name, value in vars(event).items():
         match value:
             case AclMessage():
                 # Whole, as it stood: in a conversation the sender's resource matters.
-                record[name] = json.loads(to_json(value))
+                message = f', "{name}": {to_json(value)}'
             case datetime():
                 record[name] = value.isoformat()
             case Reason():
                 record[name] = value.model_dump(mode="json")
             case _:
                 record[name] = value
-    return json.dumps(record, ensure_ascii=False)
+    return f"{json.dumps(record, ensure_ascii=False)[:-1]}{message}}}"
 
 
 def read(text: str) -> Event:

@@ -138,6 +138,11 @@ class Breakers:
         breaker = self._breakers.get(peer)
         return Circuit.CLOSED if breaker is None else breaker.circuit
 
+    def revive(self, peer: str) -> bool:
+        """The peer was heard from: if its breaker is open, a probe is let through now; whether it was open."""
+        breaker = self._breakers.get(peer)
+        return breaker is not None and breaker.revive()
+
     def rest(self, peer: str) -> float:
         """Seconds until another attempt may be granted; 0 where one may be now."""
         breaker = self._breakers.get(peer)
@@ -228,6 +233,12 @@ class _Breaker(CircuitBreaker):
         self._since = self._clock()
         self._probe = Attempt(self)
         return self._probe
+
+    def revive(self) -> bool:
+        if self.circuit is not Circuit.OPEN:
+            return False
+        self._since = self._clock() - self.reset_timeout
+        return True
 
     def leave(self, attempt: Attempt) -> None:
         if self._probe is attempt:

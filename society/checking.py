@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -14,7 +16,7 @@ from society.config import SERVER, SocietyFile
 from society.errors import SocietyError
 from society.kinds import kind_of
 from society.state import StateFolder
-from society.wiring import open_store
+from society.wiring import open_journal, open_store
 
 LEARNING_NEEDS = ("numpy", "torch", "safetensors")
 
@@ -33,7 +35,10 @@ def look(file: SocietyFile) -> Iterator[Point]:
     yield from _kinds(file)
     yield from _authority(file)
     yield _extra(file)
-    yield _state(file)
+    state_point = _state(file)
+    yield state_point
+    if state_point.ok or file.delivery.store == "redis":
+        yield _delivery(file)
     folder = file.society.data
     found = (
         sum(1 for each in folder.iterdir() if each.suffix in {".csv", ".tsv", ".npz", ".parquet"})
@@ -146,6 +151,25 @@ def _state(file: SocietyFile) -> Point:
     except SocietyError as error:
         return Point("state", False, str(error))
     return Point("state", True, f"{file.society.state} can be written")
+
+
+def _delivery(file: SocietyFile) -> Point:
+    table = file.delivery
+    if table.store == "memory":
+        return Point("delivery", True, "memory: messages on their way and conversations end with the process")
+
+    async def reach() -> None:
+        await (await open_journal(file, StateFolder(file.society.state))).close()
+
+    try:
+        with ThreadPoolExecutor(max_workers=1) as thread:  # a loop may run in this one
+            thread.submit(asyncio.run, reach()).result()
+    except SocietyError as error:
+        return Point("delivery", False, str(error))
+    if table.store == "redis":
+        return Point("delivery", True, "the Redis server can be used: append-only file, no eviction")
+    what = "its process" if table.durable == "process" else "the power supply"
+    return Point("delivery", True, f"SQLite: what is written down survives the death of {what}")
 
 
 def _free(name: str, host: str, port: int) -> Point:

@@ -1,60 +1,44 @@
 # ruff: noqa: PLC0415 - modules are imported where a command needs them: SPADE takes a second, and --help should not
-"""The command line: the only code that knows click.
+"""The command line: with `society.options` the only code that knows click.
 
 Exit codes: 0, 1 when something went wrong, 2 when the command was misused, 130 after Ctrl-C.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
-from click.core import ParameterSource
 
 from society import running
 from society.errors import MisuseError, SocietyError
-from society.events import Tell, tell_as_json
+from society.events import tell_as_json
+from society.options import (
+    agent_option,
+    ask,
+    either,
+    file_option,
+    finite,
+    form_of,
+    format_option,
+    json_option,
+    load,
+    teller,
+    to_option,
+    write_line,
+)
 from society.running import InterruptedByUserError
-
-if TYPE_CHECKING:
-    from society.config import SocietyFile
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 INTERRUPTED = 130
 
 _BEGAN = time.monotonic()
-
-
-def _finite(_context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
-    if value is not None and not math.isfinite(value):
-        raise MisuseError(f"{parameter.opts[0]}: write a finite number, not {value}")
-    return value
-
-
-file_option = click.option(
-    "--file",
-    "-f",
-    "path",
-    type=click.Path(path_type=Path),
-    default=Path("society.toml"),
-    show_default=True,
-    help="The society file.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
-format_option = click.option(
-    "--format",
-    "form",
-    type=click.Choice(["json", "string", "xml"]),
-    help="The form of whole messages: JSON, FIPA00070 or FIPA00071.",
-)
-to_option = click.option("--to", metavar="AGENT", help="Whom to ask; by default the directory is asked.")
 
 
 @click.group(
@@ -114,7 +98,7 @@ def xmpp_server(path: Path, *, as_json: bool, verbose: bool) -> int:
 @click.option(
     "--at-least",
     type=float,
-    callback=_finite,
+    callback=finite,
     metavar="SCORE",
     help="Fail below this held-out accuracy, or r2.",
 )
@@ -124,9 +108,9 @@ def train(
     """Have a model trained on DATA, a file in the data folder."""
     from society import arguments, commands
 
-    file = _load(path)
+    file = load(path)
     task = arguments.task(data, file.society.data, wishes)
-    return _ask(as_json, lambda tell: commands.train(file, to, task, at_least, tell))
+    return ask(as_json, lambda tell: commands.train(file, to, task, at_least, tell))
 
 
 @cli.command(short_help="Have a model applied to rows.")
@@ -152,10 +136,10 @@ def predict(
     """Have MODEL (name, or name:version) applied to the ROWS of a CSV file."""
     from society import arguments, commands, tables
 
-    file = _load(path)
+    file = load(path)
     model = arguments.label(model)
     table = tables.read(rows, drop=drop, compare=compare, first=first)
-    return _ask(as_json, lambda tell: commands.predict(file, to, model, table, tell))
+    return ask(as_json, lambda tell: commands.predict(file, to, model, table, tell))
 
 
 @cli.command(short_help="List the agents in the directory.")
@@ -165,8 +149,8 @@ def agents(path: Path, *, as_json: bool) -> int:
     """List the agents in the directory."""
     from society import commands
 
-    file = _load(path)
-    return _ask(as_json, lambda tell: commands.agents(file, tell))
+    file = load(path)
+    return ask(as_json, lambda tell: commands.agents(file, tell))
 
 
 @cli.command(short_help="Look whether the society would run here.")
@@ -176,7 +160,7 @@ def check(path: Path, *, as_json: bool) -> int:
     """Look whether the society would run here: file, kinds, ports, folders, packages."""
     from society.checking import look
 
-    file, tell, fine = _load(path), _teller(as_json), True
+    file, tell, fine = load(path), teller(as_json), True
     for point in look(file):
         tell("check", **point._asdict())
         fine = fine and point.ok
@@ -192,7 +176,7 @@ def check(path: Path, *, as_json: bool) -> int:
 @format_option
 @click.option("--message", "source", metavar="FILE|-", help="Send this whole message instead, in any form.")
 @click.option(
-    "--wait", type=float, callback=_finite, default=10.0, show_default=True,
+    "--wait", type=float, callback=finite, default=10.0, show_default=True,
     help="Seconds for each reply; 0: none.",
 )  # fmt: skip
 @click.option("--protocol", metavar="NAME", help="E.g. fipa-request.")
@@ -224,16 +208,16 @@ def send(
     """
     from society import arguments, commands, messages
 
-    shape = _form(form, as_json=as_json)
-    _either({"to", "performative", "content", *parameters}, is_whole=source is not None)
-    file = _load(path)
+    shape = form_of(form, as_json=as_json)
+    either({"to", "performative", "content", *parameters}, is_whole=source is not None)
+    file = load(path)
     if source is not None:
         message = messages.load(source)
     else:
         text = sys.stdin.read() if content == "-" else content
         message = arguments.message(file, arguments.names([to]), performative, text, parameters)
-    tell = _write_line if shape is not None else None
-    return _ask(as_json, lambda other: commands.send(file, message, wait, tell or other, shape))
+    tell = write_line if shape is not None else None
+    return ask(as_json, lambda other: commands.send(file, message, wait, tell or other, shape))
 
 
 @cli.command(short_help="Print an ACL message in another form.")
@@ -247,10 +231,70 @@ def show(source: str, form: str | None, *, as_json: bool) -> int:
     """
     from society import messages
 
-    shape = _form(form, as_json=as_json)
+    shape = form_of(form, as_json=as_json)
     message = messages.load(source)
-    _write_line(messages.readable(message) if shape is None else messages.written(message, shape))
+    write_line(messages.readable(message) if shape is None else messages.written(message, shape))
     return 0
+
+
+@cli.group("dead-letters", short_help="What could not be delivered or handled.", no_args_is_help=False)
+def dead_letters_group() -> None:
+    """What could not be delivered, read or handled: list it, show it, replay it, drop it."""
+
+
+@dead_letters_group.command("list", short_help="List dead letters, newest first.")
+@file_option
+@json_option
+@agent_option
+@click.option("--limit", type=click.IntRange(min=1, max=10_000), default=100, show_default=True, metavar="N")
+def dead_letters_list(path: Path, agent: str | None, limit: int, *, as_json: bool) -> int:
+    """List dead letters, newest first. The society need not run."""
+    from society import dead_letters
+
+    file = load(path)
+    return ask(as_json, lambda tell: dead_letters.listed(file, agent, tell, limit))
+
+
+@dead_letters_group.command("show", short_help="Show one with its message.")
+@click.argument("id")
+@file_option
+@json_option
+@agent_option
+def dead_letters_show(id: str, path: Path, agent: str | None, *, as_json: bool) -> int:  # noqa: A002 - its name on the command line
+    """Show the dead letter ID with the message that it was. The society need not run."""
+    from society import dead_letters
+
+    file = load(path)
+    return ask(as_json, lambda tell: dead_letters.shown(file, id, agent, tell))
+
+
+@dead_letters_group.command("replay", short_help="Do again what came to nothing.")
+@click.argument("id")
+@file_option
+@json_option
+@agent_option
+def dead_letters_replay(id: str, path: Path, agent: str | None, *, as_json: bool) -> int:  # noqa: A002 - likewise
+    """Have the agent send or handle the dead letter ID again, as far as its protocol still allows that.
+
+    A receiver that has had the message after all drops the copy. The agent must run.
+    """
+    from society import dead_letters
+
+    file = load(path)
+    return ask(as_json, lambda tell: dead_letters.replayed(file, id, agent, tell))
+
+
+@dead_letters_group.command("drop", short_help="Remove one.")
+@click.argument("id")
+@file_option
+@json_option
+@agent_option
+def dead_letters_drop(id: str, path: Path, agent: str | None, *, as_json: bool) -> int:  # noqa: A002 - likewise
+    """Remove the dead letter ID for good. The society need not run."""
+    from society import dead_letters
+
+    file = load(path)
+    return ask(as_json, lambda tell: dead_letters.dropped(file, id, agent, tell))
 
 
 @cli.group("ontology", short_help="List ontologies, or write one for other programs.", no_args_is_help=False)
@@ -268,7 +312,7 @@ def ontology_list(*, as_json: bool) -> int:
         if as_json:
             tell_as_json("ontology", label=label, terms=terms)
         else:
-            _write_line(f"{label}: {', '.join(terms)}")
+            write_line(f"{label}: {', '.join(terms)}")
     return 0
 
 
@@ -279,7 +323,7 @@ def ontology_export(name: str, form: str) -> int:
     """Write the ontology NAME, or one of your own as package.module:VARIABLE; OWL is written in Turtle."""
     from society.ontologies import export, find
 
-    _write_line(export(find(name), form))
+    write_line(export(find(name), form))
     return 0
 
 
@@ -301,7 +345,7 @@ def protocols(name: str | None, *, mermaid: bool, as_json: bool) -> int:
         lines = conversations.summary()
     else:
         lines = (conversations.drawn if mermaid else conversations.described)(conversations.protocol_of(name))
-    _write_line("\n".join(lines))
+    write_line("\n".join(lines))
     return 0
 
 
@@ -312,7 +356,7 @@ def audit(trace: Path, *, as_json: bool) -> int:
     """Say which agent broke which rule of which protocol in TRACE, as [society] trace has recorded it."""
     from society import conversations
 
-    return conversations.judge(trace, None if as_json else _write_line)
+    return conversations.judge(trace, None if as_json else write_line)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -342,54 +386,10 @@ def _complain(text: str) -> None:
     click.echo(f"locution: {text[:1].lower() + text[1:] if text[1:2].islower() else text}", err=True)
 
 
-def _load(path: Path) -> SocietyFile:
-    from society.config import load
-
-    return load(path)
-
-
-def _form(form: str | None, *, as_json: bool) -> str | None:
-    if as_json and form not in {None, "json"}:
-        raise click.UsageError(f"--json is --format json; leave it out, or --format {form}")
-    return "json" if as_json else form
-
-
-def _either(parts: set[str], *, is_whole: bool) -> None:
-    """See that a message is given whole, or by its parts."""
-    context = click.get_current_context()
-    for each in context.command.params:
-        if each.name in parts:
-            is_given = context.get_parameter_source(each.name) is not ParameterSource.DEFAULT
-            if is_whole and is_given:
-                name = each.human_readable_name if isinstance(each, click.Argument) else each.opts[0]
-                raise click.UsageError(f"--message brings a whole message; leave out {name}")
-            if isinstance(each, click.Argument) and not (is_whole or is_given):
-                name = each.human_readable_name
-                raise click.MissingParameter(ctx=context, param=each, param_hint=f"'{name}'")
-
-
-def _teller(as_json: bool) -> Tell:
-    if as_json:
-        return tell_as_json
-    from society.terminal import Terminal
-
-    return Terminal()
-
-
-def _write_line(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
-
-
 def _up(path: Path, only: Sequence[str], *, as_json: bool, verbose: bool) -> int:
     from society.arguments import names
 
     running.log_to_stderr(verbose=verbose)
-    file, tell = _load(path), _teller(as_json)
+    file, tell = load(path), teller(as_json)
     tell("starting", society=file.society.name, file=str(path))
     return running.up(file, names(only), tell, began=_BEGAN)
-
-
-def _ask(as_json: bool, command: running.Command) -> int:
-    running.log_to_stderr(verbose=False)
-    return running.ask(_teller(as_json), command)

@@ -6,7 +6,7 @@ A command is a coroutine that returns its exit code: 0, or 1 when the society co
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import aclosing
 from types import MappingProxyType
 from typing import Any
@@ -27,9 +27,11 @@ from ontology.tasks import Predict, Predictions, Train, Trained
 from society import instrument, messages
 from society.client import connected, coordinator, operator, search
 from society.config import SocietyFile
+from society.dead_letters import opened
 from society.errors import SocietyError
 from society.events import Tell
 from society.tables import Table, batches, is_same
+from society.wiring import depth_of
 
 MEASURES = {"classification": "accuracy", "regression": "r2"}
 """The metric of the held-out rows that ``--at-least`` speaks of."""
@@ -102,6 +104,8 @@ async def agents(file: SocietyFile, tell: Tell) -> int:
         found = await search(agent, file)
     if not isinstance(found, tuple):
         return _unsuccessful(found, tell)
+    names = [each.name.name for each in found if each.name is not None]
+    depths = await _depths(file, names)
     for each in found:
         name = each.name.name if each.name is not None else "?"
         local, _at, domain = name.partition("@")
@@ -111,9 +115,20 @@ async def agents(file: SocietyFile, tell: Tell) -> int:
             services=[service.model_dump(mode="json", exclude_defaults=True) for service in each.services],
             lease_left=each.lease_time,
             dashboard=file.dashboard_url(local) if domain == file.society.domain else None,
+            delivery=depths.get(name),
         )
     tell("listed", agents=len(found), directory=file.directory)
     return 0
+
+
+async def _depths(file: SocietyFile, names: Iterable[str]) -> Mapping[str, Any]:
+    """How much agents have in store, by bare JID; empty where the store cannot be seen from here."""
+    own = [name for name in names if name.rpartition("@")[2] == file.society.domain]
+    try:
+        async with opened(file) as journal:
+            return {name: await depth_of(journal, name) for name in own}
+    except SocietyError:
+        return {}
 
 
 async def send(

@@ -19,6 +19,8 @@
     kind = "learner"         # a built-in kind, or package.module:Class
     options = { device = "cpu" }
 
+    [delivery]               # where messages are written down: see `society.durability`
+
     [authority]              # who may say what to whom: see `society.authorities`
 """
 
@@ -43,7 +45,9 @@ from pydantic import (
 )
 
 from behaviours.authority import Policy
-from society.authorities import AuthorityTable, RuleTable, faults, policy_of
+from society import authorities, durability
+from society.authorities import AuthorityTable, RuleTable, policy_of
+from society.durability import DeliveryTable
 from society.errors import SocietyFileError
 from society.places import beside, host
 from society.state import PASSWORD_VARIABLE
@@ -61,6 +65,7 @@ ADDRESS_VARIABLES: Mapping[str, tuple[str, str]] = {
     "LOCUTION_XMPP_PORT": ("xmpp", "port"),
     "LOCUTION_DASHBOARD_HOST": ("dashboard", "host"),
     "LOCUTION_DASHBOARD_PORT": ("dashboard", "port"),
+    "LOCUTION_REDIS": ("delivery", "redis"),
 }
 """Environment variables that stand above the file: addresses only. Passwords: see `society.state`."""
 
@@ -140,6 +145,7 @@ class SocietyFile(_Table):
     society: SocietyTable
     xmpp: XmppTable = XmppTable()
     dashboard: DashboardTable = DashboardTable()
+    delivery: DeliveryTable = DeliveryTable()
     authority: AuthorityTable | None = None
     agents: Annotated[tuple[AgentTable, ...], Field(alias="agent")] = ()
     _path: Path = PrivateAttr(default=DEFAULT_FILE)
@@ -225,7 +231,7 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> SocietyFil
         raise file.fault(("agent",), "it has no agents; add at least one [[agent]] with name and kind")
     _check_names(file)
     _check_ports(file)
-    _check_authority(file)
+    _check_tables(file, overridden)
     return file
 
 
@@ -310,6 +316,7 @@ _MODELS: Mapping[str, type[BaseModel]] = {
     "society": SocietyTable,
     "xmpp": XmppTable,
     "dashboard": DashboardTable,
+    "delivery": DeliveryTable,
     "authority": AuthorityTable,
     "agent": AgentTable,
 }
@@ -370,10 +377,12 @@ def _check_names(file: SocietyFile) -> None:
         taken[agent.name] = "another agent"
 
 
-def _check_authority(file: SocietyFile) -> None:
-    if file.authority is None:
-        return
-    found = [file.fault(("authority", *place), text) for place, text in faults(file.authority)]
+def _check_tables(file: SocietyFile, overridden: Mapping[Place, str]) -> None:
+    """Look at what the tables in files of their own say of themselves."""
+    is_set = ("delivery", "redis") in overridden
+    told = [("delivery", *each) for each in durability.faults(file.delivery, is_from_outside=is_set)]
+    told += [("authority", *each) for each in authorities.faults(file.authority or AuthorityTable())]
+    found = [file.fault((table, *place), text) for table, place, text in told]
     if found:
         raise min(found, key=lambda each: each.line or 0)
 

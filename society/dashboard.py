@@ -14,7 +14,7 @@ import logging
 import re
 import secrets
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -31,6 +31,7 @@ __all__ = ("Dashboard", "DashboardError")
 logger = logging.getLogger(__name__)
 Rows = Callable[[], Iterable[Mapping[str, str]]]
 Counts = Callable[[], Mapping[str, int]]
+Depth = Callable[[], Awaitable[Mapping[str, Any] | None]]
 
 _HERE = Path(__file__).parent
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what to call it; the caller binds
@@ -65,6 +66,7 @@ class Dashboard:
         conversations: gives rows of peer, protocol, role, state, since.
         facts: gives rows of time, fact, detail.
         counts: gives how often each kind of fact has happened.
+        depth: gives how much the agent has in store, or None while that cannot be told.
     """
 
     def __init__(
@@ -75,12 +77,13 @@ class Dashboard:
         conversations: Rows | None = None,
         facts: Rows | None = None,
         counts: Counts = dict,
+        depth: Depth | None = None,
     ) -> None:
         if not host or not 0 <= port <= 65535:  # aiohttp would take an empty host for every address
             raise ValueError(f"a dashboard needs a host and a port from 0 to 65535, not {host!r} and {port}")
         self._agent, self._host, self._port = agent, host, port
         self._rows = {"conversations": conversations, "facts": facts}
-        self._counts = counts
+        self._counts, self._depth = counts, depth
         self._token = secrets.token_urlsafe(32)
         self._installed = False
         self._stopping: asyncio.Task[None] | None = None  # asyncio itself holds tasks only weakly
@@ -225,6 +228,7 @@ class Dashboard:
             "behaviours": [self._summary(it) for it in self._agent.behaviours],
             "conversations": [{key: str(value) for key, value in row.items()} for row in rows()],
             "counts": dict(self._counts()),
+            "delivery": None if self._depth is None else await self._depth(),
         }
 
     async def _stop(self, request: web.Request) -> dict[str, Any]:

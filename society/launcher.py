@@ -23,11 +23,13 @@ from society.state import StateFolder
 from society.suggestions import unknown_among
 from society.telemetry import Telemetry
 from society.wiring import (
+    Keeping,
     embedded_server,
     import_kinds,
     make_agents,
     make_dashboards,
     mended,
+    open_keeping,
     open_store,
     server_address,
     told,
@@ -89,6 +91,7 @@ class RunningSociety:
             self._state.release()
             raise
         self._kinds = kinds
+        self._keeping: Keeping | None = None
         self._agents: dict[str, LocutionAgent] = {}
         self.has_failed = False
         """Whether an agent has stopped for a reason of its own."""
@@ -101,6 +104,7 @@ class RunningSociety:
         Raises:
             SocietyError: something did not start.
         """
+        self._keeping = keeping = await open_keeping(self._file, self._state, self._store)
         if self._server is not None:
             try:
                 await self._server.start()
@@ -109,7 +113,7 @@ class RunningSociety:
         else:
             address = server_address(self._file, self._state)
             await self._appeared(address.host, address.port)
-        made = make_agents(self._file, self._state, self._kinds, self._store, self._telemetry)
+        made = make_agents(self._file, self._state, self._kinds, self._store, self._telemetry, keeping)
         dashboards = make_dashboards(self._file, made, self._telemetry)
         directories = {name for name, agent in made.items() if isinstance(agent, DirectoryFacilitator)}
         for names in (directories, made.keys() - directories):
@@ -162,6 +166,8 @@ class RunningSociety:
             ):
                 if isinstance(outcome, Exception):
                     _log.error("%s did not stop cleanly: %s", name, told(outcome))
+        if self._keeping is not None:
+            await self._keeping.close()
         if self._server is not None:
             await self._server.stop()
         self._telemetry.close()

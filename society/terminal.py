@@ -51,6 +51,10 @@ class Terminal:
             "listed": self._listed,
             "reply": self._reply,
             "check": self._check,
+            "dead-letter": self._dead_letter,
+            "dead-letters": self._dead_letters,
+            "dropped": self._dropped,
+            "replayed": self._replayed,
         }
 
     def __call__(self, event: str, **fields: Any) -> None:
@@ -198,11 +202,18 @@ class Terminal:
     # -- agents, send, check -----------------------------------------------------------------------
 
     def _agent(
-        self, name: str, services: list[dict[str, Any]], lease_left: float | None, dashboard: str | None
+        self,
+        name: str,
+        services: list[dict[str, Any]],
+        lease_left: float | None,
+        dashboard: str | None,
+        delivery: Mapping[str, Any] | None = None,
     ) -> None:
         lease = "" if lease_left is None else f"  lease {lease_left:.0f} s"
         page = "" if dashboard is None else f"  [cyan]{escape(dashboard)}[/]"
-        self._say(f"[bold]{escape(name)}[/]  {escape(_services(services))}{lease}{page}")
+        letters = (delivery or {}).get("letters", 0)
+        dead = f"  [yellow]{_count(letters, 'dead letter')}[/]" if letters else ""
+        self._say(f"[bold]{escape(name)}[/]  {escape(_services(services))}{lease}{page}{dead}")
 
     def _listed(self, agents: int, directory: str) -> None:
         if not agents:
@@ -218,6 +229,42 @@ class Terminal:
             self._say(f"  [dim]{escape(name)}: {escape(value)}[/]")
         if reply.content is not None:
             self._say(f"  {escape(reply.content)}")
+
+    def _dead_letter(
+        self,
+        id: str,  # noqa: A002 - its name in JSON
+        agent: str,
+        peer: str,
+        direction: str,
+        cause: str,
+        text: str,
+        when: str,
+        attempts: int,
+        conversation_id: str,
+        protocol: str,
+        state: str,
+        original: str | None = None,
+    ) -> None:
+        sender, receiver = (peer, agent) if direction == "in" else (agent, peer)
+        self._say(f"[bold]{escape(_plain(id))}[/]  {when[:19]}  {escape(_plain(f'{sender} -> {receiver}'))}")
+        where = f"{protocol}, {state}" if protocol and state else protocol
+        self._say(f"  {escape(_plain(f'{cause}: {text}'))}{escape(_plain(f' ({where})' if where else ''))}")
+        if original is None:
+            return
+        for name, value in (("attempts", attempts), ("conversation-id", conversation_id)):
+            if value:
+                self._say(f"  [dim]{name}: {escape(_plain(str(value)))}[/]")
+        self._say(f"  {escape(_plain(original))}")
+
+    def _dead_letters(self, letters: int, shown: int) -> None:
+        more = f", {shown} shown" if shown < letters else ""
+        self._say(f"{_count(letters, 'dead letter')}{more}")
+
+    def _dropped(self, id: str, agent: str) -> None:  # noqa: A002 - likewise
+        self._say(f"dropped {escape(id)} of {escape(agent)}")
+
+    def _replayed(self, id: str, agent: str, done: str, text: str) -> None:  # noqa: A002 - likewise
+        self._say(f"[green]{done}[/] {escape(id)} of {escape(agent)}: {escape(_plain(text))}")
 
     def _check(self, name: str, text: str, *, ok: bool) -> None:
         mark = "[green]ok  [/]" if ok else "[bold red]fail[/]"
@@ -236,6 +283,11 @@ def _services(services: Sequence[Mapping[str, Any]]) -> str:
 def _service(service: Mapping[str, Any]) -> str:
     kind, name = service.get("type", ""), service.get("name", "")
     return f"{kind} {name}".strip() if kind != name else str(kind)
+
+
+def _plain(text: str) -> str:
+    """A text without what would move the cursor: a stranger may have written it."""
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def _by(agent: str, text: str) -> str:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
 
 from agents.base import LocutionAgent, Ports, Server
 from resilience.dead_letters import DeadLetter, DeadLetters
-from resilience.memory import MemoryDeadLetters, MemoryLock
-from resilience.records import Records
+from resilience.journal import Effects, Journal
+from resilience.memory import MemoryDeadLetters, MemoryJournal, MemoryLock
+from resilience.records import Records, RecordsError
+from resilience.sqlite_journal import SqliteJournal
 from resilience.sqlite_store import SqliteStore, StoreError
 from society.authorities import idle
 from society.config import AgentTable, SocietyFile
@@ -24,6 +30,9 @@ from society.xmpp_server import CertificateAuthority, XmppServer, XmppServerErro
 from society.xmpp_stores import RecordedAccounts, RecordedOffline, RecordedRosters
 
 _log = logging.getLogger("locution")
+
+POSTED_AT_ONCE = 1_000
+"""Dead letters that are on their way to a server; further ones stay in memory."""
 
 
 def server_address(file: SocietyFile, state: StateFolder) -> Server:
@@ -49,6 +58,64 @@ def open_store(state: StateFolder) -> SqliteStore:
         return SqliteStore(state.database)
     except StoreError as error:
         raise StateError(str(error)) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keeping:
+    """Where the agents of one process keep what they must not lose."""
+
+    journal: Journal
+    letters: DeadLetters
+    """Dead letters, as an agent keeps them: at once, and without failing."""
+
+    async def close(self) -> None:
+        """Let go of it, after the last agent has stopped."""
+        if isinstance(self.letters, Posted):
+            await self.letters.settled()
+        await self.journal.close()
+
+
+async def open_keeping(file: SocietyFile, state: StateFolder, store: SqliteStore) -> Keeping:
+    """Open what ``[delivery]`` names.
+
+    Raises:
+        StateError: the database cannot be used.
+        StartError: the Redis server cannot be used.
+    """
+    memory = MemoryDeadLetters()
+    if file.delivery.store == "memory":
+        return Keeping(journal=MemoryJournal(file.delivery.policy, memory), letters=memory)
+    journal = await open_journal(file, state)
+    is_file = file.delivery.store == "sqlite"
+    return Keeping(journal=journal, letters=Sheltered(store, memory) if is_file else Posted(journal, memory))
+
+
+async def open_journal(file: SocietyFile, state: StateFolder) -> Journal:
+    """Open the store of ``[delivery]`` that other processes see as well.
+
+    Raises:
+        StateError: the database cannot be used.
+        StartError: the Redis server cannot be used, or there is no such store.
+    """
+    table = file.delivery
+    try:
+        match table.store:
+            case "sqlite":
+                return SqliteJournal(state.database, table.policy, durable=table.durable)
+            case "redis":
+                from resilience.redis_store import RedisJournal  # noqa: PLC0415 - only who wants it waits for it
+
+                # The keys of several societies may lie on one server; a brace would part those of an agent.
+                prefix = f"locution:{quote(file.society.name, safe='')}"
+                return await RedisJournal.open(table.url, table.policy, prefix=prefix)
+            case _:
+                raise StartError(
+                    f'{file.path}: [delivery] store is "memory": what it keeps, only its own process sees'
+                )
+    except StoreError as error:
+        raise StateError(str(error)) from error
+    except RecordsError as error:
+        raise StartError(f"{error}, or choose another store in [delivery]") from error
 
 
 def embedded_server(file: SocietyFile, state: StateFolder, records: Records) -> XmppServer:
@@ -94,7 +161,12 @@ def idle_rules(file: SocietyFile) -> list[str]:
 
 
 def make_agents(
-    file: SocietyFile, state: StateFolder, kinds: Mapping[str, Kind], store: SqliteStore, telemetry: Telemetry
+    file: SocietyFile,
+    state: StateFolder,
+    kinds: Mapping[str, Kind],
+    store: SqliteStore,
+    telemetry: Telemetry,
+    keeping: Keeping,
 ) -> Mapping[str, LocutionAgent]:
     """Make the agents of this process, by name; they are not started.
 
@@ -103,7 +175,6 @@ def make_agents(
     """
     passwords = state.passwords(kinds)
     server, lock = server_address(file, state), MemoryLock()
-    letters = Sheltered(store, MemoryDeadLetters())
     record = recording_of(file)
     signing, known = signing_keys(file, state, *kinds), KnownKeys(file, state)
     for text in idle_rules(file):
@@ -112,7 +183,9 @@ def make_agents(
     for name, kind in kinds.items():
         ports = Ports(
             hook=telemetry,
-            dead_letters=letters,
+            dead_letters=keeping.letters,
+            journal=keeping.journal,
+            operator=file.jid(file.society.operator),
             records=OwnRecords(store, name),
             lock=lock,
             record=record,
@@ -159,7 +232,24 @@ def _dashboard(file: SocietyFile, name: str, agent: LocutionAgent, telemetry: Te
         conversations,
         lambda: telemetry.recent(agent.me.name),
         lambda: telemetry.counts(agent.me.name),
+        lambda: depth_of(agent.ports.journal, agent.me.name),
     )
+
+
+async def depth_of(journal: Journal, agent: str) -> dict[str, Any] | None:
+    """How much an agent has in store, as JSON can hold it; None where the store cannot tell just now."""
+    try:
+        depth = await journal.depth(agent)
+    except RecordsError:
+        return None
+    oldest = depth.oldest_letter
+    age = None if oldest is None else max(0.0, (datetime.now(UTC) - oldest).total_seconds())
+    return {
+        "outgoing": depth.outgoing,
+        "snapshots": depth.snapshots,
+        "letters": depth.letters,
+        "oldest_letter_seconds": None if age is None else round(age, 3),
+    }
 
 
 def told(error: BaseException) -> str:
@@ -195,6 +285,61 @@ class OwnRecords:
     def all(self, collection: str) -> Mapping[str, str]:
         """Return every record of a collection, ordered by key."""
         return self._records.all(f"{self._agent}/{collection}")
+
+
+class Posted:
+    """Dead letters that go to the journal in the background, as where that is a server.
+
+    What it cannot take stays in memory, and the log says so; that is also all that can be listed here.
+
+    Args:
+        journal: where they go.
+        memory: where else.
+    """
+
+    def __init__(self, journal: Journal, memory: MemoryDeadLetters) -> None:
+        self._journal, self._memory = journal, memory
+        self._posting: set[asyncio.Task[None]] = set()
+
+    def add(self, letter: DeadLetter) -> None:
+        """Keep a letter, soon."""
+        if len(self._posting) >= POSTED_AT_ONCE:
+            self._memory.add(letter)
+            return
+        task = asyncio.get_running_loop().create_task(self._post(letter))
+        self._posting.add(task)
+        task.add_done_callback(self._posting.discard)
+
+    async def _post(self, letter: DeadLetter) -> None:
+        try:
+            await self._journal.commit(Effects(agent=letter.agent, bury=(letter,)))
+        except (RecordsError, ValueError) as error:
+            _log.warning("%s: a dead letter is kept in memory only: %s", letter.agent, error)
+            self._memory.add(letter)
+
+    async def settled(self) -> None:
+        """Return when all that was added is kept."""
+        await asyncio.gather(*self._posting)
+
+    def list(self, agent: str | None = None, limit: int = 100) -> Sequence[DeadLetter]:
+        """Return the newest letters in memory, newest first."""
+        return self._memory.list(agent, limit)
+
+    def get(self, id: str) -> DeadLetter | None:  # noqa: A002 - the port's word
+        """Return one letter, if it lies in memory."""
+        return self._memory.get(id)
+
+    def drop(self, id: str) -> bool:  # noqa: A002 - the port's word
+        """Remove a letter from memory; whether it was there."""
+        return self._memory.drop(id)
+
+    def count(self, agent: str | None = None) -> int:
+        """How many letters lie in memory."""
+        return self._memory.count(agent)
+
+    def oldest(self, agent: str | None = None) -> datetime | None:
+        """When the letter in memory that has lain longest was written."""
+        return self._memory.oldest(agent)
 
 
 class Sheltered:

@@ -25,18 +25,21 @@ What holds inside:
 - Chance is seeded: `world.rng` is the scenario's; the module `random`, `uuid.uuid4` and `secrets` as well.
 - A socket, a thread, a child process or a pause is refused in one sentence, and fails the run.
 - What an agent does belongs to its process. `crash` kills that as ``kill -9`` does: no ``finally`` runs and
-  no goodbye is said, while its `Ports` (records, dead letters) are there for `restart`. What is to die with
-  an agent is therefore begun by ``world.run(agent, ...)``; its end is a value, a `Crash` if the agent died.
+  no goodbye is said (what is left of it is closed when the run is over), while its `Ports` (records, journal)
+  are there for `restart`. What is to die with an agent is begun by ``world.run(agent, ...)``; what comes of
+  it is a value, a `Crash` if the agent died.
 - A set of objects is walked through in the order of their addresses in memory, in each run another one;
   tasks and futures are not. If the histories of a seed differ, look for such a set.
 """
 
 from .happenings import Happening, written
+from .hosts import Crash, SimulationError
 from .invariants import Invariant, handled_once, noted_once, nothing_hangs, nothing_raised
 from .network import Faults
+from .outside import Outside
 from .running import Run, SeedFailed, explore, simulate
-from .virtual_time import Outside, Stuck
-from .world import Crash, Simulation, SimulationError
+from .virtual_time import Stuck
+from .world import Simulation
 
 __all__ = [
     # running scenarios

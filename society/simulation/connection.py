@@ -117,7 +117,7 @@ class SimulatedConnection:
                 await asyncio.sleep(delay(attempt + 1, self._rng, first=0.5, most=RECONNECT_MOST))
             await asyncio.sleep(LATENCY[1])
             attempt += 1
-            self._stream = self._network.connect(self, self._jid)
+            self._stream = self._network.connect(self, self._jid, self._process.name)
             if self._stream is not None:
                 self._stand()
 

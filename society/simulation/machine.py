@@ -21,7 +21,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from behaviours.timing import timed_by
-from society.simulation.virtual_time import VirtualLoop, outside
+from society.simulation.outside import outside
+from society.simulation.virtual_time import VirtualLoop
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 """When every simulation begins."""

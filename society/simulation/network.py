@@ -112,22 +112,22 @@ class Network:
         """Make an account, whose password nobody asks for."""
         self._accounts.set_password(name, "simulated")
 
-    def connect(self, client: Client, jid: str) -> Stream | None:
-        """Open a stream for a full JID; None while the account is kept away.
+    def connect(self, client: Client, jid: str, name: str) -> Stream | None:
+        """Open a stream for a full JID; None while the process of that name is kept away.
 
         Raises:
             StanzaError: there may be no such session.
         """
-        name, _, rest = jid.partition("@")
-        if name not in self._accounts:
-            raise StanzaError("item-not-found", f"there is no account {name}@{DOMAIN}")
+        account, _, rest = jid.partition("@")
+        if account not in self._accounts:
+            raise StanzaError("item-not-found", f"there is no account {account}@{DOMAIN}")
         if self._kept_away.get(name, 0.0) > self.loop.time():
             return None
-        self._streams[name] = stream = Stream(self, client, name, rest.partition("/")[2])
+        self._streams[name] = stream = Stream(self, client, account, rest.partition("/")[2])
         return stream
 
     def cut(self, name: str, seconds: float) -> None:
-        """Break an account's newest connection, and let it have none for so long."""
+        """Break the newest connection of a process, and let it have none for so long."""
         self._kept_away[name] = self.loop.time() + seconds
         if name in self._streams:
             self._streams[name].cut()

@@ -19,6 +19,8 @@ from contextvars import Context, ContextVar, copy_context
 from heapq import heapify, heappop, heappush
 from typing import Any, TypeVar, TypeVarTuple
 
+from society.simulation.outside import METHODS, refusing
+
 STANDSTILL = 100_000
 """Turns of the loop without any time going by, after which it is taken to run in a circle."""
 
@@ -31,10 +33,6 @@ _Result = TypeVar("_Result")
 
 class Stuck(Exception):  # noqa: N818 - it reads as what happened
     """The program cannot end: nothing is left that could happen, or time stands still, or runs out."""
-
-
-class Outside(Exception):  # noqa: N818 - it reads as what happened
-    """Something would have reached out of the simulation."""
 
 
 class Process:
@@ -198,16 +196,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def kill(self, process: Process) -> None:
         """Let a process take no further step."""
         process.is_dead = self._has_dead = True
+        # Held before anything else: a coroutine that nobody holds is closed, and would run its cleanup.
+        self._graves += [each for each in self._tasks() if each.process is process]
         for handle in self._handles():
             if _is_dead(handle):
                 handle.cancel()
-        # Held, since a coroutine that nobody holds is closed, and would run its cleanup.
-        self._graves += [each for each in self._tasks() if each.process is process]
 
     def bury(self) -> None:
         """Close every coroutine that is left, without any effect, and then the loop."""
-        for handle in self._handles():
-            handle.cancel()
         self.set_exception_handler(lambda _loop, _context: None)
         closed: set[_Task] = set()
         while left := [each for each in self._tasks() if each not in closed]:
@@ -217,6 +213,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 with suppress(BaseException):  # it may not be awaited any more, and says so
                     self.outside.copy().run(coroutine.close)
             closed |= set(left)
+        for handle in self._handles():
+            handle.cancel()
         self.close()
         self._timers.clear()
         self._graves.clear()
@@ -239,30 +237,5 @@ def _is_dead(handle: asyncio.Handle) -> bool:
     return process is not None and process.is_dead
 
 
-_OUTSIDE = (
-    *("add_reader", "add_writer", "remove_reader", "remove_writer", "add_signal_handler"),
-    *("run_in_executor", "getaddrinfo", "getnameinfo", "sendfile", "start_tls"),
-    *("create_connection", "create_datagram_endpoint", "create_server", "connect_accepted_socket"),
-    *("create_unix_connection", "create_unix_server", "connect_read_pipe", "connect_write_pipe"),
-    *("sock_accept", "sock_connect", "sock_recv", "sock_recv_into", "sock_recvfrom", "sock_recvfrom_into"),
-    *("sock_sendall", "sock_sendfile", "sock_sendto", "subprocess_exec", "subprocess_shell"),
-)
-"""Methods of an event loop that have to do with what is outside."""
-
-
-def outside(name: str, escapes: list[str]) -> Outside:
-    """The error for something that reaches out; it is noted as well."""
-    told = f"{name} reaches out of the simulation, where there are no threads, sockets, processes or pauses"
-    escapes.append(told)
-    return Outside(f"{told}; give the agent a collaborator that does without")
-
-
-def _refusing(name: str) -> Callable[..., Any]:
-    def refuse(self: VirtualLoop, *_args: Any, **_how: Any) -> Any:
-        raise outside(f"loop.{name}()", self.escapes)
-
-    return refuse
-
-
-for _name in _OUTSIDE:
-    setattr(VirtualLoop, _name, _refusing(_name))
+for _name in METHODS:
+    setattr(VirtualLoop, _name, refusing(_name))

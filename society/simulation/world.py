@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from random import Random
@@ -16,6 +16,7 @@ from resilience.memory import MemoryJournal
 from society.simulation import happenings
 from society.simulation.connection import SimulatedConnection
 from society.simulation.happenings import Happening
+from society.simulation.hosts import Crash, Host, SimulationError, address_of
 from society.simulation.machine import now
 from society.simulation.network import Faults, Network
 from society.simulation.store import SlowJournal
@@ -24,28 +25,6 @@ from society.simulation.virtual_time import Process, VirtualLoop
 
 AgentKind = TypeVar("AgentKind", bound=LocutionAgent)
 Result = TypeVar("Result")
-
-
-class SimulationError(Exception):
-    """A scenario asks for what cannot be done; the text says why."""
-
-
-@dataclass(frozen=True)
-class Crash:
-    """What comes of that which an agent was doing when it was killed."""
-
-
-@dataclass
-class _Host:
-    """An agent with what outlives its process."""
-
-    kind: Callable[..., LocutionAgent]
-    ports: Ports
-    agent: LocutionAgent | None = None
-    process: Process | None = None
-    connections: list[SimulatedConnection] = field(default_factory=list)
-    works: dict[int, asyncio.Future[Any]] = field(default_factory=dict)
-    number: int = 0
 
 
 class Simulation:
@@ -66,7 +45,7 @@ class Simulation:
         self._journal_rng = Random(f"{seed}/journal")  # noqa: S311
         self.is_over = False
         self._loop = loop
-        self._hosts: dict[str, _Host] = {}
+        self._hosts: dict[str, Host] = {}
         self._works = 0
 
     @property
@@ -85,7 +64,7 @@ class Simulation:
 
     def note(self, agent: LocutionAgent | str, text: str) -> None:
         """Add a note to the history, such as an effect that is to come about once."""
-        self.record(happenings.Noted(agent=_address(agent), text=text))
+        self.record(happenings.Noted(agent=address_of(agent), text=text))
 
     # -- agents --------------------------------------------------------------------------------
 
@@ -94,7 +73,7 @@ class Simulation:
 
         Args:
             kind: the class, or anything that takes jid, password, server and ports.
-            name: the local part of its JID.
+            name: the local part of its JID; with a resource behind a slash, one of several replicas.
             **ports: of its collaborators (`Ports`), what is not to be in memory.
 
         Raises:
@@ -103,10 +82,10 @@ class Simulation:
         """
         if name in self._hosts:
             raise SimulationError(f"there is an agent {name!r} already; restart it, or choose another name")
-        self.network.add_account(name)
+        self.network.add_account(name.partition("/")[0])
         journal = MemoryJournal(clock=lambda: self.clock().timestamp())
         own = {"clock": self.clock, "journal": SlowJournal(journal, self._journal_rng), **ports}
-        self._hosts[name] = _Host(kind, Ports(**own))
+        self._hosts[name] = Host(kind, Ports(**own))
         agent: Any = await self._start(name)
         started: AgentKind = agent
         return started
@@ -131,7 +110,8 @@ class Simulation:
         host, agent, process = self._running(name)
         await self._loop.begin(process, agent.stop())
         host.agent = host.process = None
-        self.record(happenings.Stopped(agent=_address(name), number=host.number))
+        host.connections.clear()
+        self.record(happenings.Stopped(agent=address_of(name), number=host.number))
 
     async def crash(self, name: str) -> None:
         """Kill an agent as ``kill -9`` does. From its own process this never returns.
@@ -150,7 +130,7 @@ class Simulation:
             connection.abandon()
         host.agent = host.process = None
         host.connections.clear()
-        self.record(happenings.Crashed(agent=_address(name), number=host.number))
+        self.record(happenings.Crashed(agent=address_of(name), number=host.number))
         works, host.works = host.works, {}
         for work, outcome in works.items():
             self._end(name, work, outcome, Crash())
@@ -164,8 +144,8 @@ class Simulation:
         Raises:
             SimulationError: it does not run.
         """
-        name = _address(agent).partition("@")[0]
         try:
+            name = agent if isinstance(agent, str) else self._name_of(agent)
             host, _agent, process = self._running(name)
         except SimulationError:
             doing.close()
@@ -173,11 +153,8 @@ class Simulation:
         self._works += 1
         work, outcome = self._works, self._loop.create_future()
         host.works[work] = outcome
-        self.record(
-            happenings.Begun(
-                agent=_address(name), work=work, what=getattr(doing, "__qualname__", "something")
-            )
-        )
+        what = getattr(doing, "__qualname__", "something")
+        self.record(happenings.Begun(agent=address_of(name), work=work, what=what))
         task = self._loop.begin(process, doing)
         task.add_done_callback(partial(self._done, name, work), context=self._loop.outside)
         return outcome
@@ -191,9 +168,8 @@ class Simulation:
     async def _start(self, name: str) -> LocutionAgent:
         host = self._host(name)
         host.number += 1
-        address = _address(name)
-        host.process = process = Process(f"{address} #{host.number}")
-        self.record(happenings.Started(agent=address, number=host.number))
+        host.process = process = Process(name)
+        self.record(happenings.Started(agent=address_of(name), number=host.number))
         told = host.ports.hook
 
         def hook(fact: Fact) -> None:
@@ -207,11 +183,18 @@ class Simulation:
             return connection
 
         ports = replace(host.ports, hook=hook, connect=connect)
-        server = Server(host=DOMAIN)
-        host.agent = agent = process.context.copy().run(host.kind, address, "simulated", server, ports)
+        local, slash, resource = name.partition("/")
+        jid, server = f"{local}@{DOMAIN}{slash}{resource}", Server(host=DOMAIN)
+        host.agent = agent = process.context.copy().run(host.kind, jid, "simulated", server, ports)
         # SPADE 4.1.4: its container keeps the first event loop that it has seen.
         agent.set_loop(self._loop)
-        if await self.run(name, agent.start()) == Crash():
+        try:
+            outcome = await self.run(name, agent.start())
+        except BaseException:
+            self._loop.kill(process)
+            host.agent = host.process = None
+            raise
+        if outcome == Crash():
             raise SimulationError(f"{name} crashed while it was started")
         return agent
 
@@ -223,7 +206,7 @@ class Simulation:
 
     def _end(self, name: str, work: int, outcome: asyncio.Future[Any], value: object) -> None:
         how = type(value).__name__
-        self.record(happenings.Ended(agent=_address(name), work=work, how=how, value=value))
+        self.record(happenings.Ended(agent=address_of(name), work=work, how=how, value=value))
         if outcome.done():
             return
         if isinstance(value, asyncio.CancelledError):
@@ -233,18 +216,20 @@ class Simulation:
         else:
             outcome.set_result(value)
 
-    def _host(self, name: str) -> _Host:
+    def _name_of(self, agent: LocutionAgent) -> str:
+        for name, host in self._hosts.items():
+            if host.agent is agent:
+                return name
+        raise SimulationError(f"this {agent.me} does not run any more; take the one that a restart returns")
+
+    def _host(self, name: str) -> Host:
         if name not in self._hosts:
             known = ", ".join(self._hosts) or "nobody"
             raise SimulationError(f"there is no agent {name!r} here; started so far: {known}")
         return self._hosts[name]
 
-    def _running(self, name: str) -> tuple[_Host, LocutionAgent, Process]:
+    def _running(self, name: str) -> tuple[Host, LocutionAgent, Process]:
         host = self._host(name)
         if host.process is None or host.agent is None:
             raise SimulationError(f"{name} does not run; restart it first")
         return host, host.agent, host.process
-
-
-def _address(agent: LocutionAgent | str) -> str:
-    return f"{agent}@{DOMAIN}" if isinstance(agent, str) else agent.me.name

@@ -79,7 +79,7 @@ async def test_it_is_entered_with_all_that_others_need_to_know(society: Society)
     assert entry.services == (SUMS,)
     assert entry.protocols == tuple(each.name for each in TABLES)
     assert len(entry.protocols) == 11
-    assert entry.ontologies == ("locution-learning/1.1", "fipa-agent-management/1.1")
+    assert entry.ontologies == ("locution-learning/1.1", "fipa-agent-management/1.2")
     assert entry.languages == ("json",)
     assert 50 < entry.lease_time <= 60
 

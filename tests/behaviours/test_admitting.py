@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -11,11 +12,13 @@ from behaviours.admitting import Admitting
 from behaviours.events import ConversationRefused
 from behaviours.outcomes import Refused, Succeeded
 from ontology.acl import AclMessage, Performative
+from ontology.content import Reason
 from ontology.errors import Cause
 from protocols.registry import PROTOCOLS
 from protocols.request import REQUEST
 from protocols.subscribe import SUBSCRIBE
 from protocols.table import Protocol
+from tests.behaviours.fakes import Scene, turns
 from tests.behaviours.puppets import Puppet
 from tests.behaviours.samples import SUMS, Add, Adder, Asker
 from tests.conftest import World
@@ -23,6 +26,16 @@ from tests.conftest import World
 
 def message(act: str, protocol: str | None) -> AclMessage:
     return AclMessage(performative=Performative(act), protocol=protocol, conversation_id="c")
+
+
+def opening(number: int, manner: str = "well") -> AclMessage:
+    return AclMessage(
+        performative=Performative.REQUEST,
+        content=SUMS.render(Add(manner=manner)),
+        protocol="fipa-request",
+        conversation_id=f"c{number}",
+        reply_with=f"r{number}",
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -49,14 +62,13 @@ async def end(tasks: list[asyncio.Task[None]]) -> None:
 
 async def test_what_is_under_way_is_counted_until_it_is_over() -> None:
     admitting = Admitting("adder")
-    opening = message("request", "fipa-request")
     first, second = await served(admitting, REQUEST, 2), await served(admitting, REQUEST, 1)
-    assert admitting.objection(opening, 0) == "adder has 3 conversations under way; ask again in 5 s"
+    assert admitting.objection(opening(1), 0) == "adder has 3 conversations under way; ask again in 5 s"
     await end(second)
-    assert admitting.objection(opening, 0) is None
-    assert admitting.objection(opening, 1) == "adder has 3 conversations under way; ask again in 5 s"
+    assert admitting.objection(opening(1), 0) is None
+    assert admitting.objection(opening(1), 1) == "adder has 3 conversations under way; ask again in 5 s"
     await end(first)
-    assert admitting.objection(opening, 2) is None
+    assert admitting.objection(opening(1), 2) is None
 
 
 async def test_subscriptions_are_counted_by_themselves() -> None:
@@ -85,6 +97,34 @@ async def test_only_what_begins_something_is_too_much(name: str) -> None:
     await end(tasks)
 
 
+async def test_what_waits_to_be_claimed_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each peer is heard in order, behind what we do not know yet whether it is ours to handle."""
+    scene = Scene()
+    store_answers = asyncio.Event()
+    claim = scene.enduring.claim
+
+    async def claimed_late(*args: Any) -> Any:
+        await store_answers.wait()
+        return await claim(*args)
+
+    monkeypatch.setattr(scene.enduring, "claim", claimed_late)
+    said = [await scene.hear(opening(number)) for number in range(6)]
+    assert [len(each) for each in said] == [0, 0, 0, 0, 1, 1]
+    reason = SUMS.parse(said[4][0].content)
+    assert isinstance(reason, Reason)
+    assert reason.cause == Cause.OVERLOADED
+    assert not await scene.hear(message("cancel", "fipa-request"))  # it begins nothing, and waits
+    with monkeypatch.context() as known:
+        known.setattr(scene.mailroom._seats, "find", lambda _message, _peer: object())
+        assert not await scene.hear(opening(6))  # nor does that
+    before = len(scene.transport.sent)
+    store_answers.set()
+    await turns(100)
+    answered = [each.conversation_id for each in scene.transport.said()[before:]]
+    assert answered == ["c0", "c1", "c2", "c3", "c", "c6"]  # each in its turn
+    await scene.close()
+
+
 async def test_an_agent_refuses_what_is_too_much_and_goes_on(world: World) -> None:
     adder, asker = await world.start(Adder, "adder"), await world.start(Asker, "asker")
     holding = [asyncio.create_task(asker.request(adder.me, Add(manner="holding"))) for _ in range(3)]
@@ -102,14 +142,7 @@ async def test_an_agent_refuses_what_is_too_much_and_goes_on(world: World) -> No
 async def test_a_flood_is_refused_message_by_message(world: World) -> None:
     adder, puppet = await world.start(Adder, "adder"), await Puppet.start(world, "puppet")
     for number in range(200):
-        opening = AclMessage(
-            performative=Performative.REQUEST,
-            content=SUMS.render(Add(manner="holding")),
-            protocol="fipa-request",
-            conversation_id=f"c{number}",
-            reply_with=f"r{number}",
-        )
-        puppet.say(opening, adder.me)
+        puppet.say(opening(number, "holding"), adder.me)
     answers = [await puppet.hear(Performative.REFUSE) for _ in range(197)]
     assert {answer.conversation_id for answer in answers} == {f"c{number}" for number in range(3, 200)}
     adder.release.set()

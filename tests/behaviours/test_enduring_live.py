@@ -350,8 +350,8 @@ async def test_what_cannot_be_read_is_left_and_told_of(world: World, journal: Me
     await world.start(Adder, "adder", journal=journal)
     (left,) = world.of(ConversationLeft, agent=me)
     assert left.text == (
-        "the conversation participant/x@localhost/c1 is left as it is: this conversation was written in form 2, "
-        "and form 1 is read here; update Locution"
+        "the conversation participant/x@localhost/c1 is left as it is: this conversation was written "
+        "in form 2, and form 1 is read here; update Locution"
     )
     assert [each.key for each in await journal.snapshots(me)] == [newer.key]
 

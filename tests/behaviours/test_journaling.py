@@ -168,6 +168,30 @@ async def test_an_end_that_could_not_be_written_is_written_later(bench):
     assert (claim.standing, claim.reply) == (Standing.DEAD, "too often")
 
 
+async def test_a_mistake_in_what_follows_does_not_stop_the_rest(bench):
+    def stumble() -> None:
+        raise KeyError("bead")
+
+    put = (Snapshot(agent=ME, key="a", form=1, text="x"),)
+    bench.journaling.open.note(put=put, then=stumble)
+    bench.note(bench.journaling.open, "b")
+    assert await bench.next() == ["b"]
+    assert [each.text for each in bench.facts] == ["KeyError: 'bead'"]
+
+
+async def test_what_can_never_be_written_does_not_hold_up_the_rest(bench):
+    put = (Snapshot(agent="carol@localhost", key="a", form=1, text="x"),)
+    bench.journaling.open.note(put=put)
+    other = Lane(bench.journaling)
+    bench.note(other, "b")
+    assert await bench.next() == ["b"]
+    await bench.journaling.settled()
+    (fact,) = bench.facts
+    assert fact.text == "ValueError: a commit of alice@localhost holds records of carol@localhost"
+    bench.note(bench.journaling.open, "c")
+    assert await bench.next() == ["c"]
+
+
 async def test_leases_are_renewed_until_the_work_is_dropped(bench):
     taken = asyncio.Event()
     hold = await bench.claimed("m1")

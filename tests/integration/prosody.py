@@ -26,7 +26,9 @@ c2s_ports = {{ {port} }}
 s2s_ports = {{}}
 http_ports = {{}}
 https_ports = {{}}
-modules_enabled = {{ "roster"; "saslauth"; "tls"; "disco"; "ping"; "offline"; "presence"; "message"; "iq"; {modules} }}
+modules_enabled = {{
+    "roster"; "saslauth"; "tls"; "disco"; "ping"; "offline"; "presence"; "message"; "iq"; {modules}
+}}
 modules_disabled = {{ "s2s" }}
 authentication = "internal_hashed"
 storage = "internal"

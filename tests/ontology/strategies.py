@@ -18,6 +18,8 @@ from ontology.management import (
     Modify,
     Register,
     Registered,
+    Replay,
+    Replayed,
     Search,
     SearchConstraints,
     ServiceDescription,
@@ -189,6 +191,10 @@ TERMS: dict[type[Term], st.SearchStrategy[Term]] = {
     Search: st.builds(Search, template=descriptions, constraints=constraints),
     Found: st.builds(Found, descriptions=st.lists(descriptions, max_size=2).map(tuple)),
     Registered: st.builds(Registered, lease_time=positive),
+    Replay: st.builds(Replay, letter=filled),
+    Replayed: st.builds(
+        Replayed, letter=texts, done=st.sampled_from(("sent", "cancelled", "handled")), text=texts
+    ),
     DfAgentDescription: descriptions,
     ServiceDescription: services,
     SearchConstraints: constraints,

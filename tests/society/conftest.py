@@ -51,7 +51,7 @@ kind = "coordinator"
 @pytest.fixture(autouse=True)
 def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     """Addresses of the machine that runs the tests are none of their business."""
-    for name in ("XMPP_HOST", "XMPP_PORT", "DASHBOARD_HOST", "DASHBOARD_PORT"):
+    for name in ("XMPP_HOST", "XMPP_PORT", "DASHBOARD_HOST", "DASHBOARD_PORT", "REDIS"):
         monkeypatch.delenv(f"LOCUTION_{name}", raising=False)
 
 

@@ -21,7 +21,7 @@ def test_a_society_that_would_run_has_no_fault(file):
     found = points(file)
     assert [point for point in found.values() if not point.ok] == []
     assert list(found) == [
-        "file", "agent directory", "agent coordinator", "learning", "state", "data", "xmpp",
+        "file", "agent directory", "agent coordinator", "learning", "state", "delivery", "data", "xmpp",
         "dashboard of directory", "dashboard of coordinator",
     ]  # fmt: skip
 

@@ -256,7 +256,7 @@ async def test_status_as_json(agent, client):
     behaviour = status["behaviours"].pop()
     assert status == {
         "jid": "alice@localhost", "alive": True, "connected": True, "behaviours": [], "conversations": [],
-        "counts": {},
+        "counts": {}, "delivery": None,
     }  # fmt: skip
     assert behaviour["name"] == "CyclicBehaviour/Listening"
     assert behaviour["state"] == "running"

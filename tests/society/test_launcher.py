@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from agents.base import LocutionAgent
+from resilience.memory import MemoryDeadLetters, MemoryJournal
 from society import arguments, client, commands, events, launcher, wiring
 from society.client import operator, search
 from society.config import SERVER, SocietyFile, load
@@ -230,5 +231,6 @@ def test_a_kind_that_calls_exit_is_one_sentence(write_file, monkeypatch):
     state.prepare()
     kinds = wiring.import_kinds(file, file.agents)
     store = wiring.open_store(state)
+    keeping = wiring.Keeping(journal=MemoryJournal(), letters=MemoryDeadLetters())
     with closing(store), pytest.raises(StartError, match=r"^agent 'a' could not be made: one two$"):
-        wiring.make_agents(file, state, kinds, store, Telemetry())
+        wiring.make_agents(file, state, kinds, store, Telemetry(), keeping)

@@ -37,8 +37,8 @@ from society.simulation import (
 from society.simulation.happenings import Begun, Crashed, Cut, Doubled, Dropped, Overtaken
 from tests.behaviours.samples import Add, Adder, Asker, Half
 
-CHUNKS, SEEDS = 4, 250
-FEW = 20
+CHUNKS, SEEDS = 8, 125
+FEW = 10
 """Seeds of a chunk while coverage is measured, which takes several times as long."""
 
 SECONDS_A_SEED = 0.12

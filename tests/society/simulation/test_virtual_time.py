@@ -305,6 +305,28 @@ def test_a_process_that_is_killed_takes_no_further_step():
     assert simulate(scenario, 0).result == []
 
 
+def test_the_dead_do_not_clean_up_even_if_nobody_but_a_timer_holds_them():
+    async def scenario(_world: Simulation) -> list[str]:
+        loop: Any = asyncio.get_running_loop()
+        process, notes = Process("sleeper"), []
+
+        async def sleep() -> None:
+            try:
+                await asyncio.sleep(5)
+            finally:
+                notes.append("cleanup")
+
+        loop.begin(process, sleep())
+        await asyncio.sleep(1)
+        loop.begin(process, sleep())  # which is not even begun
+        loop.kill(process)
+        await asyncio.sleep(10)
+        return list(notes)
+
+    assert simulate(scenario, 0).result == []
+    gc.collect()
+
+
 def test_what_the_dead_wait_for_does_not_wake_them():
     async def scenario(_world: Simulation) -> list[str]:
         loop: Any = asyncio.get_running_loop()

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import pytest
+import spade.behaviour
 from spade.behaviour import CyclicBehaviour, PeriodicBehaviour, TimeoutBehaviour
 from spade.message import Message
 
@@ -16,14 +17,14 @@ from agents.directory_facilitator import DirectoryFacilitator
 from agents.registered import RegisteredAgent
 from behaviours.connection import ConnectionFailed
 from behaviours.delivery import Delivered
-from behaviours.events import ConversationEnded
+from behaviours.events import ConversationEnded, DuplicateDropped
 from behaviours.handlers import hears, on
 from behaviours.outcomes import Answer, Expired, Failed, Succeeded
 from behaviours.participating import Participation
 from behaviours.readings import Update
 from ontology.content import Done, Ontology
 from ontology.management import ServiceDescription
-from resilience.memory import MemoryRecords
+from resilience.memory import MemoryJournal, MemoryRecords
 from society.simulation import Crash, Faults, Simulation, SimulationError, simulate
 from tests.behaviours.samples import SUMS, Add, Adder, Asker, Half, Sum
 
@@ -175,6 +176,22 @@ def test_an_agent_may_crash_itself_in_a_handler_and_goes_no_further():
     assert notes == ["begun"]
 
 
+def test_the_dead_are_heard_of_no_more_whoever_still_holds_them():
+    async def scenario(world: Simulation) -> None:
+        adder, asker = await world.start(Adder, "adder"), await world.start(Adder, "asker")
+        await asyncio.sleep(1)
+        await world.crash("adder")
+        happened = len(world.history)
+        adder.emit(DuplicateDropped(agent=adder.me.name, peer="nobody@simulation"))
+        assert adder.connection is not None
+        adder.connection.hand_over('<message to="asker@simulation"><body>boo</body></message>')
+        await asyncio.sleep(1)
+        assert len(world.history) == happened
+        assert asker.heard == []
+
+    result_of(scenario)
+
+
 def test_a_crash_of_what_does_not_die_with_its_agent_is_refused():
     async def scenario(world: Simulation) -> None:
         await world.start(Adder, "adder")
@@ -191,19 +208,48 @@ def test_mistakes_of_a_scenario_are_told():
     async def scenario(world: Simulation) -> None:
         with pytest.raises(SimulationError, match="there is no agent 'bob' here; started so far: nobody"):
             await world.restart("bob")
-        await world.start(Asker, "bob")
+        bob = await world.start(Asker, "bob")
+        await world.stop("bob")
+        await world.restart("bob")
         with pytest.raises(SimulationError, match="there is an agent 'bob' already"):
-            await world.start(Asker, "bob")
+            bob = await world.start(Asker, "bob")
+        await world.stop("bob")
+        await world.restart("bob")
         with pytest.raises(SimulationError, match="bob runs; crash it or stop it first"):
             await world.restart("bob")
+        with pytest.raises(SimulationError, match="this bob@simulation does not run any more"):
+            world.run(bob, asyncio.sleep(1))
         await world.crash("bob")
         with pytest.raises(SimulationError, match="bob does not run; restart it first"):
             world.run("bob", asyncio.sleep(1))
         world.cut("bob", LONG)
         with pytest.raises(ConnectionFailed, match="bob@simulation: no session within 20 s"):
             await world.restart("bob")
+        await asyncio.sleep(LONG)
+        await world.restart("bob")
 
     result_of(scenario)
+
+
+def test_replicas_have_one_address_and_a_process_each():
+    async def scenario(world: Simulation) -> Any:
+        journal = MemoryJournal(clock=lambda: world.clock().timestamp())
+        replicas = [
+            await world.start(Adder, f"adder/{name}", journal=journal, replica=name) for name in ("a", "b")
+        ]
+        asker = await world.start(Asker, "asker")
+        found = [await asker.request("adder@simulation", Add(a=turn)) for turn in range(5)]
+        assert [await world.run(each, asyncio.sleep(1, "slept")) for each in replicas] == ["slept"] * 2
+        await world.crash("adder/a")
+        found += [await asker.request("adder@simulation", Add(a=turn)) for turn in range(5)]
+        await world.restart("adder/a")
+        await world.crash("adder/b")
+        found += [await asker.request("adder@simulation", Add(a=turn)) for turn in range(5)]
+        return [each.connection.full_jid for each in replicas], found
+
+    jids, outcomes = result_of(scenario)
+    assert jids == ["adder@simulation/a", "adder@simulation/b"]
+    assert [outcome.result.value for outcome in outcomes] == [2.0, 3.0, 4.0, 5.0, 6.0] * 3
 
 
 def test_a_broken_connection_comes_back_and_what_was_in_doubt_is_sent_again():
@@ -283,6 +329,12 @@ def test_a_directory_forgets_the_dead_and_learns_of_the_restarted():
 
 
 # -- plain SPADE -----------------------------------------------------------------------------
+
+
+def test_periodic_behaviours_have_the_machines_clock_back_afterwards():
+    before = spade.behaviour.now
+    result_of(lambda _world: asyncio.sleep(1))
+    assert spade.behaviour.now is before
 
 
 def test_periodic_behaviours_go_by_the_virtual_clock():
