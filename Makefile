@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PACKAGES := ontology protocols resilience learning behaviours agents society
 
-.PHONY: help demo test check style types lock clean
+.PHONY: help demo test chaos check style types lock clean
 
 help: ## show what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -16,6 +16,9 @@ demo: $(VENV)/.demo ## train a classifier by contract net, and ask it for predic
 
 test: $(VENV)/.test ## run the whole test suite
 	@$(BIN)/python -m pytest --numprocesses auto --cov --cov-report=term $(ARGS)
+
+chaos: $(VENV)/.test ## kill processes at random while they talk, and look that nothing is lost
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 check: style types ## check style and types
 

@@ -19,7 +19,8 @@ from behaviours.delivery import Delivery
 from behaviours.duplicates import Seen
 from behaviours.events import ConversationLeft, Hook
 from behaviours.journaling import Journaling, Lane
-from behaviours.outboxing import Outbox, bare
+from behaviours.outboxing import Outbox
+from behaviours.peering import bare
 from behaviours.signing import is_signed, unsigned
 from behaviours.wire import Received
 from ontology.acl import AclMessage, Performative

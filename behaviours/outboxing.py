@@ -27,7 +27,7 @@ from behaviours.clocking import after
 from behaviours.delivery import Delivery, Trace
 from behaviours.events import Hook, MessageAcknowledged, MessageAskedAfter, MessageUndelivered
 from behaviours.journaling import Journaling, Lane
-from behaviours.peering import Peers
+from behaviours.peering import Peers, bare
 from behaviours.posting import OnLost, OnSettled, Waiting
 from behaviours.receipts import Receipts, render
 from ontology.acl import AclMessage
@@ -175,10 +175,10 @@ class Outbox:
 
     def heard_from(self, peer: str, *, is_marked: bool) -> None:
         """A message has come from that JID, whose mark tells whether it acknowledges."""
-        peer = bare(peer)
         self._peers.heard_from(peer, is_marked=is_marked)
-        if self._breakers.revive(peer):
-            self._hurry(peer)  # it is back: what waits for it need not wait for the rest to be over
+        for jid in {peer, bare(peer)}:
+            if self._breakers.revive(jid):
+                self._hurry(jid)  # it is back: what waits for it need not wait for the rest to be over
 
     def replied(self, peer: str, in_reply_to: str | None) -> None:
         """A reply has come and its effect is written down: it acknowledges what it answers."""
@@ -190,7 +190,7 @@ class Outbox:
     def told(self, peer: str, receipts: Receipts) -> None:
         """Receipts have come from that JID."""
         session, peer = peer, bare(peer)
-        self.heard_from(peer, is_marked=True)
+        self.heard_from(session, is_marked=True)
         for message_id in receipts.acknowledged:
             waiting = self._waiting.get(message_id)
             if waiting is not None and outbox.settles(waiting.record, peer):
@@ -198,13 +198,13 @@ class Outbox:
         for message_id in receipts.missing:
             waiting = self._waiting.get(message_id)
             if waiting is not None and outbox.settles(waiting.record, peer):
+                self._was_there(waiting)
                 if waiting.was_missing or waiting.record.attempts > ANSWERED_WITHIN:
                     # Nobody is any more where it was sent to: the agent lives on in another session. Not at
                     # once, as a replica may say so that has nothing to do with the conversation.
                     waiting.to = AgentIdentifier.of(session)
                 waiting.was_missing = True
                 self._write(waiting)
-                self._was_there(waiting)
 
     def leave(self) -> None:
         """Leave what stands here now to the next process: whoever said it is told nothing any more."""
@@ -242,13 +242,13 @@ class Outbox:
         waiting = self._waiting.get(message_id)
         if waiting is None or self._is_closed:
             return
-        held = self._held.get(waiting.record.to)
+        held = self._held.get(waiting.to.jid)
         if held is not None:
             held.append(message_id)  # each peer hears us in order
         elif self._is_granted(waiting):
             self._write(waiting)
         else:
-            self._held[waiting.record.to] = deque([message_id])
+            self._held[waiting.to.jid] = deque([message_id])
 
     def _release(self, peer: str) -> None:
         """Hand over what was held back, in order, as far as the peer's breaker lets it through."""
@@ -265,22 +265,22 @@ class Outbox:
     def _hurry(self, peer: str) -> None:
         """Look now after all that was to wait until the peer's breaker lets it through."""
         for waiting in tuple(self._waiting.values()):
-            if waiting.record.to == peer and waiting.attempt is None:
+            if waiting.to.jid == peer and waiting.attempt is None:
                 self._later(waiting, 0.0)
 
     def _was_there(self, waiting: Waiting) -> None:
         """The peer has answered; if its breaker was waiting for that, so was all that is meant for it."""
-        was_doubtful = self._breakers.circuit(waiting.record.to) is not Circuit.CLOSED
+        was_doubtful = self._breakers.circuit(waiting.to.jid) is not Circuit.CLOSED
         waiting.end(has_failed=False)
-        if was_doubtful and self._breakers.circuit(waiting.record.to) is Circuit.CLOSED:
-            self._hurry(waiting.record.to)
+        if was_doubtful and self._breakers.circuit(waiting.to.jid) is Circuit.CLOSED:
+            self._hurry(waiting.to.jid)
 
     def _is_granted(self, waiting: Waiting) -> bool:
         """Whether the peer may be tried now; if it may, an attempt is counted, else it waits."""
-        waiting.attempt = self._breakers.attempt(waiting.record.to)
+        waiting.attempt = self._breakers.attempt(waiting.to.jid)
         if waiting.attempt is None:
             left = (waiting.record.expires - self._clock()).total_seconds()
-            self._later(waiting, max(0.0, min(self._breakers.rest(waiting.record.to), left)))
+            self._later(waiting, max(0.0, min(self._breakers.rest(waiting.to.jid), left)))
             return False
         waiting.record = outbox.tried(waiting.record, self._clock(), self._rng, self._retrying)
         self._later(waiting, outbox.wait(waiting.record, self._clock(), self._retrying))
@@ -306,7 +306,7 @@ class Outbox:
         waiting = self._waiting.get(message_id)
         if waiting is None or self._is_closed:
             return
-        now, acknowledges = self._clock(), self._peers.acknowledges(waiting.record.to)
+        now, acknowledges = self._clock(), self._peers.acknowledges(waiting.to.jid)
         if acknowledges is False and waiting.record.attempts:
             self._settle(message_id, is_acknowledged=False)
             return
@@ -322,7 +322,7 @@ class Outbox:
             case Due.EXHAUSTED:
                 self._settle(message_id, is_acknowledged=False)
             case Due.NOW if not waiting.is_sent and not waiting.is_left:
-                self._release(waiting.record.to)  # the breaker has held it back until now
+                self._release(waiting.to.jid)  # the breaker has held it back until now
             case Due.NOW:
                 self._ask(waiting)
 
@@ -331,7 +331,7 @@ class Outbox:
             # There has been no connection yet: nothing was attempted.
             self._later(waiting, self._retrying.first)
             return
-        if self._peers.acknowledges(waiting.record.to) and waiting.was_asked:
+        if self._peers.acknowledges(waiting.to.jid) and waiting.was_asked:
             waiting.end(has_failed=True)
         else:  # it may just be slow, or know nothing of receipts
             waiting.end(has_failed=None)
@@ -353,7 +353,7 @@ class Outbox:
             waiting.end(has_failed=None)
             self._note_settled(message_id)
             waiting.on_lost(waiting.record, reason)
-            self._release(waiting.record.to)
+            self._release(waiting.to.jid)
 
     def _give_up(self, message_id: str, cause: Cause, text: str) -> None:
         waiting = self._drop(message_id)
@@ -381,7 +381,7 @@ class Outbox:
             if is_acknowledged:
                 self._was_there(waiting)
             waiting.end(has_failed=None)
-            self._release(waiting.record.to)
+            self._release(waiting.to.jid)
             if is_acknowledged:
                 self._hook(MessageAcknowledged(agent=self._me.name, peer=waiting.to.name))
             waiting.on_settled(is_acknowledged)
@@ -395,8 +395,3 @@ class Outbox:
         self._settling = None
         settled, self._settled = tuple(self._settled), []
         self._journaling.open.note(settled=settled)
-
-
-def bare(jid: str) -> str:
-    """A JID without its resource."""
-    return jid.partition("/")[0]

@@ -16,11 +16,17 @@ _KEY = "acknowledges/"
 
 
 class Peers:
-    """What one agent knows of its peers, by bare JID."""
+    """What one agent knows of its peers.
+
+    An account may have sessions that acknowledge and others that do not: an agent, and the command line.
+    """
 
     def __init__(self, journaling: Journaling) -> None:
         self._journaling = journaling
         self._known: OrderedDict[str, bool] = OrderedDict()
+        """By bare JID: whether any of its sessions ever did."""
+        self._sessions: OrderedDict[str, bool] = OrderedDict()
+        """By full JID: whether this one ever did."""
 
     def restore(self, snapshots: Iterable[Snapshot]) -> None:
         """Go by what a former process has written down."""
@@ -28,20 +34,32 @@ class Peers:
             if snapshot.key.startswith(_KEY):
                 self._known[snapshot.key.removeprefix(_KEY)] = True
 
-    def acknowledges(self, peer: str) -> bool | None:
-        """Whether a peer acknowledges; None: nothing has been heard of it yet."""
-        return self._known.get(peer)
+    def acknowledges(self, jid: str) -> bool | None:
+        """Whether a session, or an account, acknowledges; None: nothing has been heard of it yet."""
+        session = self._sessions.get(jid)
+        return self._known.get(bare(jid)) if session is None else session
 
-    def heard_from(self, peer: str, *, is_marked: bool) -> None:
-        """A message has come from a peer, whose mark tells; one that ever bore it counts for good."""
-        known = self._known.get(peer)
+    def heard_from(self, jid: str, *, is_marked: bool) -> None:
+        """A message has come from a session, whose mark tells; one that ever bore it counts for good."""
+        _remember(self._sessions, jid, is_marked or self._sessions.get(jid, False))
+        account = bare(jid)
+        known = self._known.get(account)
         if known or known is is_marked:
             return
-        self._known[peer] = is_marked
-        self._known.move_to_end(peer)
+        _remember(self._known, account, is_marked)
         if is_marked:
             self._journaling.open.note(
-                put=(Snapshot(agent=self._journaling.agent, key=_KEY + peer, form=1, text=""),)
+                put=(Snapshot(agent=self._journaling.agent, key=_KEY + account, form=1, text=""),)
             )
-        if len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
+
+
+def _remember(known: OrderedDict[str, bool], jid: str, acknowledges: bool) -> None:
+    known[jid] = acknowledges
+    known.move_to_end(jid)
+    if len(known) > REMEMBERED:
+        known.popitem(last=False)
+
+
+def bare(jid: str) -> str:
+    """A JID without its resource."""
+    return jid.partition("/")[0]

@@ -364,3 +364,28 @@ async def test_a_peer_that_does_not_acknowledge_gets_everything_once(world: Worl
     await plain.hear(Performative.INFORM)
     await plain.hears_nothing(asker.me)
     await nothing_is_left(journal, "asker")
+
+
+async def test_sessions_that_do_not_acknowledge_hold_up_nobody(world: World) -> None:
+    """The command line uses one account, now by a session that acknowledges, now by one that does not."""
+    journal = MemoryJournal(Policy(retrying=Retrying(first=0.01, most=0.02)))
+    adder = await world.start(Adder, "adder", journal=journal)
+    asker = await world.start(Asker, "operator")
+    assert value(await asker.request(adder.me, Add(a=1, b=1))) == 2
+    await asker.stop()
+    for number in range(8):
+        puppet = await Puppet.start(world, f"operator/{number}")
+        request = AclMessage(
+            performative=Performative.REQUEST,
+            content=SUMS.render(Add(a=number, b=0)),
+            language=LANGUAGE,
+            ontology=SUMS.label,
+            protocol="fipa-request",
+            conversation_id=f"c{number}",
+        )
+        puppet.say(request, adder.me)
+        await puppet.hear(Performative.INFORM)
+        await puppet.stop()
+        await nothing_is_left(journal, "adder")
+    asker = await world.start(Asker, "operator")
+    assert value(await asker.request(adder.me, Add(a=2, b=2))) == 4

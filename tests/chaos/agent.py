@@ -40,6 +40,8 @@ class Place:
     breaks: str = ""
     duplicate: float = 0.0
     behind: float = 0.0
+    reply_within: float = 30.0
+    """Seconds that the sender gives a receiver for its first answer."""
 
     def told(self) -> str:
         """As a command line has it."""
@@ -79,9 +81,9 @@ class Historian(LocutionAgent):
 
     ontologies: ClassVar[tuple[Ontology, ...]] = (CHAOS,)
 
-    def __init__(self, *args: Any, history: History, folder: Path) -> None:
+    def __init__(self, *args: Any, history: History, place: Place) -> None:
         super().__init__(*args)
-        self.history, self.folder = history, folder
+        self.history, self.place, self.folder = history, place, Path(place.folder)
 
     def _trace(self, message: AclMessage, peer: AgentIdentifier) -> None:
         if message.sender is not None and message.sender.name == peer.name:
@@ -110,7 +112,7 @@ async def live(kind: Callable[..., Historian], name: str, life: int, told: str) 
         connect=unreliable(f"{name}{life}", place.duplicate, place.behind),
     )
     server = Server(host="127.0.0.1", port=place.port, ca_file=folder / "authority" / "ca.pem")
-    agent = kind(f"{name}@localhost", "secret", server, ports, history=history, folder=folder)
+    agent = kind(f"{name}@localhost", "secret", server, ports, history=history, place=place)
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     await agent.start()

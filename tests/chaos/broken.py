@@ -12,7 +12,7 @@ from typing import Any
 from resilience.inbox import Claim, Hold, Standing
 from resilience.journal import Effects, Journal, Outcome
 
-AFTER = 1.0
+AFTER = 2.0
 """Seconds that the mark comes after the effect; in a real mistake milliseconds, which only take more kills."""
 
 
@@ -71,7 +71,7 @@ class MarkAfter:
         """Let the answer out, and mark what it answers later."""
         if hold is None:
             return await self._journal.commit(effects)
-        await self._journal.commit(replace(effects, put=(), outcome=Outcome.DONE))
+        await self._journal.commit(replace(effects, outcome=Outcome.DONE))
         if effects.outcome is not Outcome.WORKING:
             task = asyncio.get_running_loop().create_task(self._mark(effects, hold))
             self._marking.add(task)

@@ -11,7 +11,7 @@ from typing import Any
 from behaviours.connection import XmppConnection
 from behaviours.transport import ConnectionFailed
 
-LATER = 2.0
+LATER = 4.0
 """Seconds within which the second copy comes: long enough for its receiver to have died meanwhile."""
 
 BEHIND = 0.05
@@ -34,7 +34,7 @@ class Unreliable(XmppConnection):
         else:
             super().hand_over(stanza)
         if self.dice.random() < duplicate:
-            loop.call_later(self.dice.choice((0.0, self.dice.uniform(0, LATER))), self._again, stanza)
+            loop.call_later(self.dice.uniform(0, LATER), self._again, stanza)
 
     def _again(self, stanza: str) -> None:
         with suppress(ConnectionFailed):

@@ -21,7 +21,10 @@ from tests.chaos.proxy import Proxy
 from tests.chaos.verdict import Left, Verdict, judge
 
 PATIENCE = 120.0
-"""Seconds after the last kill in which everything must have come to its end."""
+"""Seconds after the last kill in which the sender must have been told of everything."""
+
+DRAIN = 75.0
+"""Seconds in which the journals must be empty then: longer than a proposal binds."""
 
 PAUSE = 3.0
 """Seconds at most between two kills, where the sender is held up."""
@@ -40,6 +43,8 @@ class Plan:
     breaks: str = ""
     receivers: int = 3
     patience: float = PATIENCE
+    drain: float = DRAIN
+    reply_within: float = 30.0
 
 
 class Run:
@@ -98,16 +103,26 @@ class Run:
             port=self.proxy.port,
             journal=self.where,
             breaks=plan.breaks,
-            duplicate=0.5 if plan.breaks else 0.1,
+            duplicate=1.0 if plan.breaks else 0.1,
             behind=0.1,
+            reply_within=plan.reply_within,
         ).told()
         self.receivers = [self._agent("receiver", name, place) for name in self.names]
         self.sender = self._agent("sender", "sender", place, ",".join(self.names), str(plan.seed))
         await asyncio.gather(*(each.start() for each in stores))
         await asyncio.gather(*(each.start() for each in (*self.receivers, self.sender)))
         self._listening = asyncio.create_task(self._listen())
-        self.victims = [*self.receivers, *stores]
+        self.servers = stores
         return stores
+
+    def _victims(self) -> list[Process]:
+        """Who is killed, one after the other: each once if there are enough kills, else mostly receivers."""
+        everybody = [*self.receivers, *([] if self.plan.breaks else self.servers)]
+        weights = [3 if each in self.receivers else 1 for each in everybody]
+        some = self.dice.sample(everybody, k=min(len(everybody), self.plan.kills))
+        more = self.dice.choices(everybody, weights, k=self.plan.kills - len(some))
+        self.dice.shuffle(victims := [*some, *more])
+        return victims
 
     def _agent(self, kind: str, name: str, *more: str) -> Process:
         def command(life: int) -> Sequence[str]:
@@ -126,12 +141,12 @@ class Run:
     async def _disturb(self) -> None:
         """Let the sender begin a part of it, wait until some of that is done, and kill somebody."""
         plan, begun = self.plan, 0
-        for kill in range(plan.kills):
+        for kill, victim in enumerate(self._victims()):
             share = plan.messages * (kill + 1) // (plan.kills + 1) - begun
             begun += share
             self.sender.write(f"{share}\n")
             await self._progress(begun - share // 2)
-            await self._kill()
+            await self._kill(victim)
             if self.dice.random() < 0.3:
                 self.cuts += self.proxy.cut(self.dice)
         self.sender.write(f"{plan.messages - begun}\n")
@@ -146,14 +161,10 @@ class Run:
                     self._moved.clear()
                     await self._moved.wait()
 
-    async def _kill(self) -> None:
-        """Kill one of those that live: mostly a receiver; it comes back by itself, soon."""
-        weights = {each: 3 if each in self.receivers else 1 for each in self.victims}
-        if self.plan.breaks:
-            weights.update(dict.fromkeys(self.victims[len(self.receivers) :], 0))
-        while not (living := [each for each in self.victims if each not in self._dead and weights[each]]):
+    async def _kill(self, victim: Process) -> None:
+        """Kill somebody, who comes back by itself, soon."""
+        while victim in self._dead:
             await asyncio.wait(self._comings, return_when=asyncio.FIRST_COMPLETED)
-        victim = self.dice.choices(living, [weights[each] for each in living])[0]
         self._dead.add(victim)
         await victim.kill()
         self.killed.append(victim.name)
@@ -176,7 +187,7 @@ class Run:
         """What the journal holds, as soon as that is nothing, or when patience is over."""
         left = Left(outgoing=[("the journal", "that cannot be read")])
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self.plan.patience / 2):
+            async with asyncio.timeout(self.plan.drain):
                 journal = await open_journal(self.where)
                 try:
                     while True:

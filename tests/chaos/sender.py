@@ -22,7 +22,9 @@ from tests.chaos.terms import Note, Relay, Result, Work
 AT_ONCE = 40
 """Conversations under way at once."""
 
-REPLY_WITHIN, RESULT_WITHIN = 30.0, 60.0
+RESULT_WITHIN = 60.0
+"""Seconds that a receiver is given for the result once it has agreed."""
+
 LONGEST = 0.5
 """Seconds that a piece of work takes at most."""
 
@@ -63,7 +65,7 @@ class Sender(Historian):
         async with self._room:
             # Whom it is for, and who may do it.
             self.history.write("asked", key=key, what=kind, to=to if kind == "call" else to[:1])
-            how = {"reply_within": REPLY_WITHIN, "result_within": RESULT_WITHIN}
+            how = {"reply_within": self.place.reply_within, "result_within": RESULT_WITHIN}
             match kind:
                 case "request":
                     self._tell(key, await self.request(to[0], Work(key=key, seconds=seconds), **how))
@@ -92,7 +94,7 @@ class Sender(Historian):
             to,
             work,
             cheapest,
-            reply_within=REPLY_WITHIN,
+            reply_within=self.place.reply_within,
             result_within=RESULT_WITHIN,
             observer=Observer(on_award=awarded),
         )
