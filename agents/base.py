@@ -150,6 +150,12 @@ class LocutionAgent(Speaker, Agent):
     async def on_stop(self) -> None:
         """Do what has to be done before the agent ends, connected or not. Override it."""
 
+    async def _hook_after_ready(self) -> None:
+        """What our own kinds of agent do after `on_ready`, so that an override of that needs no super()."""
+
+    async def _hook_after_stop(self) -> None:
+        """What our own kinds of agent do after `on_stop`, also where that has raised."""
+
     async def find_key(self, peer: AgentIdentifier) -> str | None:
         """Ask somebody for the public key of an agent that has signed what it says. Override it."""
         return None
@@ -233,6 +239,8 @@ class LocutionAgent(Speaker, Agent):
         self.supervisor.start(lambda: Receiving(self.mailroom, stanzas), is_vital=True)
         await self.topics.serve(handlers.reads)
         await self.on_ready()
+        if self.is_alive():  # else it has stopped itself
+            await self._hook_after_ready()
 
     async def _async_stop(self) -> None:
         try:
@@ -241,7 +249,10 @@ class LocutionAgent(Speaker, Agent):
                     self.enduring.outbox.leave()
                     self.delivery.close()  # what is said from now on fails at once, instead of waiting
                     self.topics.close()
-                await self.on_stop()
+                try:
+                    await self.on_stop()
+                finally:
+                    await self._hook_after_stop()
         finally:
             await self._shut_down()
 

@@ -98,16 +98,16 @@ class Coordinator(RegisteredAgent):
         """The leader offers coordination; those that stand by offer nothing."""
         return (ServiceDescription(name=self._group, type=COORDINATION),) if self.is_leader else ()
 
-    async def on_ready(self) -> None:
+    async def _hook_after_ready(self) -> None:
         """Stand for election and enter the directory."""
         self.supervisor.start(self._stand)
-        await super().on_ready()
+        await super()._hook_after_ready()
 
-    async def on_stop(self) -> None:
+    async def _hook_after_stop(self) -> None:
         """Leave the lead to another and the directory to those who stay."""
         if self._leading is not None:
             await self._leading.resign()
-        await super().on_stop()
+        await super()._hook_after_stop()
 
     def _stand(self) -> Leading:
         self._leading = Leading(

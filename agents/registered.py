@@ -37,7 +37,7 @@ LEAVE_WITHIN = 2.0
 
 
 class RegisteredAgent(LocutionAgent):
-    """An agent with a description in the directory.
+    """An agent with a description in the directory: entered after `on_ready`, and taken out after `on_stop`.
 
     Args:
         jid: bare JID.
@@ -67,12 +67,14 @@ class RegisteredAgent(LocutionAgent):
         """What we offer at present; empty keeps us out of the directory. Override it."""
         return ()
 
-    async def on_ready(self) -> None:
-        """Enter the directory. An override calls this last."""
+    async def _hook_after_ready(self) -> None:
+        """Enter the directory."""
+        await super()._hook_after_ready()
         self.supervisor.start(lambda: Registering(self))
 
-    async def on_stop(self) -> None:
-        """Leave the directory. An override calls this last."""
+    async def _hook_after_stop(self) -> None:
+        """Leave the directory."""
+        await super()._hook_after_stop()
         if self.entry.is_entered:
             await self.entry.leave()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -17,7 +17,7 @@ from behaviours.acknowledging import Acknowledging
 from behaviours.chronicling import Chronicle, Guard, Restored, Work, key_of, restored
 from behaviours.delivery import Delivery
 from behaviours.duplicates import Seen
-from behaviours.events import ConversationLeft, Hook
+from behaviours.events import ConversationLeft, Hook, PeerLeftAlone
 from behaviours.journaling import Journaling, Lane
 from behaviours.outboxing import Outbox
 from behaviours.peering import bare
@@ -28,14 +28,20 @@ from ontology.aid import AgentIdentifier
 from ontology.codecs import to_json
 from protocols.history import Heard, Opened
 from protocols.table import Role
-from resilience.breakers import Breakers
-from resilience.inbox import Claim, digest_of
-from resilience.journal import Journal
+from resilience.breakers import Breakers, Circuit
+from resilience.inbox import Claim, Standing, digest_of
+from resilience.journal import Effects, Journal
 from resilience.outbox import Outgoing
 from resilience.snapshots import Snapshot
 
 MAIN = "main"
 """The replica of an agent of which there is one."""
+
+LIVES = "lives/"
+"""Key of the snapshot with the lives of a replica, the newest first, followed by its name. What one of them
+had claimed and not yet written down as it was killed, the next one has at once, and not after the lease."""
+
+MOST_LIVES = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +95,7 @@ class Enduring:
             me=me,
             delivery=delivery,
             journaling=self.journaling,
-            breakers=Breakers(monotonic),
+            breakers=Breakers(monotonic, on_change=self._changed),
             on_reply=self.acknowledging.replied,
             send=send,
             hook=hook,
@@ -98,6 +104,11 @@ class Enduring:
         )
         self._seen = Seen()
         self._works: dict[Work, None] = {}
+        self._life, self._former = uuid.uuid4().hex, list[str]()
+
+    def _changed(self, peer: str, circuit: Circuit) -> None:
+        if circuit is Circuit.OPEN:
+            self._hook(PeerLeftAlone(agent=self._me.name, peer=peer))
 
     async def claim(self, received: Received, peer: AgentIdentifier) -> Claimed:
         """Ask whether a message that begins something is ours to handle.
@@ -118,12 +129,34 @@ class Enduring:
             sender=bare(peer.jid),
             message_id=message_id,
             digest=digest,
-            owner=uuid.uuid4().hex,
+            owner="",
             replica=self.replica,
         )
-        hold = guard.hold(self._me.name)
-        claim = await self.journaling.insist(lambda: self._journal.claim(hold, digest))
+        guard = self._owned(guard, self._life)
+        claim = await self.journaling.insist(lambda: self._ask(guard))
         return Claimed(claim=claim, guard=guard)
+
+    def _owned(self, guard: Guard, life: str) -> Guard:
+        """The guard with the token of one life of ours: each life can tell what those before it held."""
+        return replace(guard, owner=digest_of(f"{life} {guard.sender} {guard.message_id}"))
+
+    async def _ask(self, guard: Guard) -> Claim:
+        """Claim a message; what a former life held it has not finished, and nobody else can."""
+        hold = guard.hold(self._me.name)
+        claim = await self._journal.claim(hold, guard.digest)
+        if claim.standing is not Standing.BUSY:
+            return claim
+        for life in self._former:
+            await self._journal.release(self._owned(guard, life).hold(self._me.name))
+        return await self._journal.claim(hold, guard.digest)
+
+    async def _begin_life(self, snapshots: Iterable[Snapshot]) -> None:
+        """Write down that a new life begins, before anything is claimed in it."""
+        key = LIVES + self.replica
+        self._former = next((each.text.split() for each in snapshots if each.key == key), [])
+        lives = " ".join([self._life, *self._former][:MOST_LIVES])
+        mine = Snapshot(agent=self._me.name, key=key, form=1, text=lives)
+        await self._journal.commit(Effects(agent=self._me.name, put=(mine,)))
 
     def is_second(self, received: Received, peer: AgentIdentifier) -> bool:
         """Whether a message has come before, as far as this process knows."""
@@ -176,6 +209,7 @@ class Enduring:
             RecordsError: it cannot be read.
         """
         snapshots = await self._journal.snapshots(self._me.name)
+        await self._begin_life(snapshots)
         found, failed = restored(snapshots)
         for error in failed:
             self._hook(ConversationLeft(agent=self._me.name, text=str(error)))
@@ -206,8 +240,8 @@ class Enduring:
         if guard.replica == self.replica:
             # The process that held it is gone, or will find that it has lost it.
             await self._journal.release(guard.hold(self._me.name))
-        mine = replace(guard, owner=uuid.uuid4().hex, replica=self.replica, begun=guard.begun + 1)
-        claim = await self._journal.claim(mine.hold(self._me.name), guard.digest)
+        mine = self._owned(replace(guard, replica=self.replica, begun=guard.begun + 1), self._life)
+        claim = await self._ask(mine)
         if not claim.is_ours:
             return None
         lane = self.journaling.lane(mine.hold(self._me.name), lambda: None)

@@ -94,6 +94,14 @@ class MessageAcknowledged(Fact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PeerLeftAlone(Fact):
+    """A peer has failed too often; what is meant for it waits, but for a probe now and then."""
+
+    peer: str
+    is_trouble: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class MessageAskedAfter(Fact):
     """Nothing has been heard of a message for a while, and its receiver was asked."""
 

@@ -106,8 +106,21 @@ def hears(predicate: type[Term]) -> Callable[[_F], _F]:
 
     And of what ends a conversation that others hold and have answered to us, by a reply-to or as a designated
     receiver (FIPA00034): the result, or a `Reason` of a refusal, a failure or a misunderstanding.
+
+    Raises:
+        TypeError: the method is async; nobody would wait for it.
     """
-    return _mark("hears", predicate)
+    mark = _mark("hears", predicate)
+
+    def apply(method: _F) -> _F:
+        if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
+            raise TypeError(
+                f"{method.__qualname__} is marked @hears and must not be async: it takes note and returns; "
+                "start longer work with self.submit(...)"
+            )
+        return mark(method)
+
+    return apply
 
 
 def reads(topic: str, term: type[Term] = Term) -> Callable[[_F], _F]:

@@ -197,7 +197,9 @@ class Outbox:
                 self._settle(message_id, is_acknowledged=True)
         for message_id in receipts.missing:
             waiting = self._waiting.get(message_id)
-            if waiting is not None and outbox.settles(waiting.record, peer):
+            # Each question has one answer: else a few ids would have large messages sent without end.
+            if waiting is not None and waiting.is_asked and outbox.settles(waiting.record, peer):
+                waiting.is_asked = False
                 self._was_there(waiting)
                 if waiting.was_missing or waiting.record.attempts > ANSWERED_WITHIN:
                     # Nobody is any more where it was sent to: the agent lives on in another session. Not at
@@ -337,7 +339,7 @@ class Outbox:
             waiting.end(has_failed=None)
         if not self._is_granted(waiting):
             return
-        waiting.was_asked = True
+        waiting.was_asked = waiting.is_asked = True
         self._journaling.open.note(tried=(waiting.record,))
         self._hook(
             MessageAskedAfter(agent=self._me.name, peer=waiting.to.name, attempt=waiting.record.attempts)

@@ -22,6 +22,7 @@ from behaviours.events import HandlerFailed
 from behaviours.handlers import Handler, Handlers
 from behaviours.outcomes import Answer, Fail, Refuse
 from behaviours.stepping import Heard, Room
+from behaviours.understanding import ontology_with
 from behaviours.wire import ABOUT, legible
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
@@ -97,15 +98,23 @@ class Participation:
                 self._seat.watch(INITIATOR_GONE_AFTER)
 
     def tell(self, notice: Predicate) -> None:
-        """Let the initiator know something meanwhile: an inform beside the protocol."""
+        """Let the initiator know something meanwhile: an inform beside the protocol.
+
+        It is said in the conversation's ontology or, where that has no such term, in another of the agent's.
+
+        Raises:
+            ValueError: none of them has it.
+        """
         if self._seat.is_over:
             return
+        # What a request-when or a proxy is about is of another ontology than its opening message.
+        ontology = ontology_with(notice, (self.ontology, *self._room.ontologies))
         message = AclMessage(
             performative=Performative.INFORM,
             receiver=(self.initiator,),
-            content=self.ontology.render(notice),
+            content=ontology.render(notice),
             language=LANGUAGE,
-            ontology=self.ontology.label,
+            ontology=ontology.label,
             user_parameters={ABOUT: self.id},
         )
         self._room.post(message, self.initiator, lambda _reason: None, self._seat.chronicle)

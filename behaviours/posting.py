@@ -32,6 +32,8 @@ class Waiting:
     is_sent: bool = False
     """Whether it has been handed over by this process."""
     was_asked: bool = False
+    is_asked: bool = False
+    """Whether the peer has been asked since it was handed over last."""
     was_missing: bool = False
     """Whether its receiver has said once that it never came."""
     is_left: bool = False

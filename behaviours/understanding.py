@@ -55,7 +55,17 @@ def nest(term: Term, ontologies: Sequence[Ontology]) -> Nested:
     Raises:
         ValueError: none of the ontologies has it.
     """
+    ontology = ontology_with(term, ontologies)
+    return Nested(ontology=ontology.label, content=json.loads(ontology.render(term)))
+
+
+def ontology_with(term: Term, ontologies: Sequence[Ontology]) -> Ontology:
+    """The first of some ontologies that has a term.
+
+    Raises:
+        ValueError: none of them has it.
+    """
     for ontology in ontologies:
         if ontology.by_tag.get(term.tag) is type(term):
-            return Nested(ontology=ontology.label, content=json.loads(ontology.render(term)))
+            return ontology
     raise ValueError(f"{type(term).__name__} is a term of none of this agent's ontologies")

@@ -116,6 +116,9 @@ class Unreadable:
 Incoming = Received | Bounced | Unreadable
 
 
+ID_LIMIT = 1_000
+"""Bytes of the longest id of a stanza that is read: it is remembered, so that a second copy is told."""
+
 STANZA_LIMIT = 1_000_000
 """Bytes of the largest stanza that is sent. A server takes no larger ones (ours 1 MiB), and would say so
 to us alone: whoever waits for the answer would never learn."""
@@ -233,6 +236,7 @@ def parse(stanza: Element, now: datetime | None = None) -> Incoming | None:
     has_envelope = stanza.find(ENVELOPE) is not None
     is_in_body = form is None and not has_envelope
     try:
+        _check_id(stanza_id)
         if form is not None:
             message = _from_form(form, text, sender, stanza, now)
         else:
@@ -242,7 +246,7 @@ def parse(stanza: Element, now: datetime | None = None) -> Incoming | None:
         conversation_id = _short(about.get("conversation-id") or about.get("_thread_node"))
         return Unreadable(
             sender=sender,
-            stanza_id=stanza_id,
+            stanza_id=stanza_id[:ID_LIMIT],
             body=text,
             error=error,
             conversation_id=conversation_id,
@@ -258,6 +262,13 @@ def parse(stanza: Element, now: datetime | None = None) -> Incoming | None:
     return Received(
         message=message, stanza_id=stanza_id, is_stored=is_stored, is_marked=is_marked, form=answer_in
     )
+
+
+def _check_id(stanza_id: str) -> None:
+    size = len(stanza_id.encode())
+    if size > ID_LIMIT:
+        text = f"the stanza's id has {size:,} bytes, and {ID_LIMIT:,} are remembered; make a shorter one"
+        raise MessageError(Cause.UNRECOGNISED_PARAMETER_VALUE, text, "id")
 
 
 def as_spade_stanza(stanza: Element, client: Any) -> Any:

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 for _needed in ("numpy", "torch", "safetensors"):
     if find_spec(_needed) is None:
         raise ModuleNotFoundError(
-            f"learning needs {_needed}, which is not installed: pip install 'locution[learning]'",
+            f"learning needs {_needed}, which is not installed; in the folder of Locution: "
+            "pip install -e '.[learning]'",
             name=_needed,
         )

@@ -114,7 +114,9 @@ def read_parquet(stream: BinaryIO, source: str, limit_bytes: int) -> Columns:
         from pyarrow import parquet  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtraError(
-            source, "reading Parquet needs pyarrow, which is not installed: pip install 'locution[parquet]'"
+            source,
+            "reading Parquet needs pyarrow, which is not installed; in the folder of Locution: "
+            "pip install -e '.[parquet]'",
         ) from error
     try:
         opened = parquet.ParquetFile(stream)

@@ -139,7 +139,7 @@ class Breakers:
         return Circuit.CLOSED if breaker is None else breaker.circuit
 
     def revive(self, peer: str) -> bool:
-        """The peer was heard from: if its breaker is open, a probe is let through now; whether it was open."""
+        """The peer was heard from: if its breaker is open, let a probe through now; whether it was."""
         breaker = self._breakers.get(peer)
         return breaker is not None and breaker.revive()
 

@@ -139,7 +139,7 @@ def _extra(file: SocietyFile) -> Point:
     if not absent:
         return Point("learning", True, "torch, numpy and safetensors are installed")
     is_needed = any(agent.kind == "learner" for agent in file.agents)
-    text = f"{', '.join(absent)} not installed: pip install 'locution[learning]'"
+    text = f"{', '.join(absent)} not installed; in the folder of Locution: pip install -e '.[learning]'"
     return Point("learning", not is_needed, text if is_needed else f"{text} (no learner needs it here)")
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import os
+import shlex
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,8 @@ from protocols.errors import TraceError
 from protocols.registry import ALIASES, PROTOCOLS, TABLES
 from protocols.table import Protocol
 from protocols.traces import read
-from society.errors import MisuseError
+from society.config import DEFAULT_FILE, load
+from society.errors import MisuseError, SocietyError
 from society.events import Tell, tell_as_json
 
 
@@ -76,26 +80,27 @@ def record_of(protocol: Protocol) -> dict[str, Any]:
 
 
 def judge(trace: Path, tell: Tell | None) -> int:
-    """Audit a recorded trace, and tell each finding; the exit code is 1 if a rule was broken.
+    """Audit a recorded trace, and tell each finding, or that there is none; the exit code is 1 if there is.
 
     Args:
         trace: the file.
-        tell: shows a line of text; None writes one JSON object for each finding.
+        tell: shows a line of text; None writes one JSON object for each finding, and one that sums up.
 
     Raises:
         MisuseError: the trace cannot be read; the sentence names the first wrong line.
     """
     try:
         with trace.open(encoding="utf-8") as lines:
-            findings = audit(read(lines))
+            entries = list(read(lines))
     except FileNotFoundError:
-        raise MisuseError(f"{trace}: there is no such file") from None
+        raise MisuseError(f"{trace}: there is no such file{_elsewhere(trace)}") from None
     except UnicodeDecodeError as error:
         raise MisuseError(f"{trace}: this is not UTF-8 text") from error
     except OSError as error:
         raise MisuseError(f"{trace}: it cannot be read: {error.strerror}") from error
     except TraceError as error:
         raise MisuseError(f"{trace}:{error.line}: {error.text}") from error
+    findings = audit(entries)
     for each in findings:
         if tell is not None:
             tell(f"{trace}:{each.line}: {'note: ' if each.is_note else ''}{each.sentence}")
@@ -110,4 +115,33 @@ def judge(trace: Path, tell: Tell | None) -> int:
             conversation_id=each.conversation_id,
             text=each.sentence,
         )
-    return 1 if any(not each.is_note for each in findings) else 0
+    broken = sum(not each.is_note for each in findings)
+    names = {each.message.conversation_id for each in entries} - {None}
+    if tell is None:
+        tell_as_json(
+            "audited",
+            messages=len(entries),
+            conversations=len(names),
+            findings=broken,
+            notes=len(findings) - broken,
+        )
+    elif not broken:
+        heard = f"{_counted(len(entries), 'message')} in {_counted(len(names), 'conversation')}"
+        tell(f"{heard}: nobody broke a rule")
+    return 1 if broken else 0
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _elsewhere(trace: Path) -> str:
+    """The rest of the sentence about a trace that is not there: whether the state folder has one."""
+    states = [Path(".locution")]
+    with suppress(SocietyError):  # whatever is wrong with a society file here, it was not asked for
+        states.insert(0, load(DEFAULT_FILE).society.state)
+    for state in states:
+        if (found := state / trace).is_file():
+            path = shlex.quote(os.path.relpath(found))
+            return f"; there is {path}: locution audit {path}"
+    return ""

@@ -15,6 +15,7 @@ from typing import Any
 from agents.base import LocutionAgent
 from agents.directory_facilitator import DirectoryFacilitator
 from agents.registered import RegisteredAgent
+from resilience.records import RecordsError
 from society.config import SERVER, AgentTable, SocietyFile
 from society.dashboard import DashboardError
 from society.errors import SocietyError, StartError
@@ -167,11 +168,17 @@ class RunningSociety:
                 if isinstance(outcome, Exception):
                     _log.error("%s did not stop cleanly: %s", name, told(outcome))
         if self._keeping is not None:
-            await self._keeping.close()
+            try:
+                await self._keeping.close()
+            except RecordsError as error:
+                _log.error("the journal was not closed cleanly: %s", error)
         if self._server is not None:
             await self._server.stop()
         self._telemetry.close()
-        self._store.close()
+        try:
+            self._store.close()
+        except RecordsError as error:
+            _log.error("the database was not closed cleanly: %s", error)
         self._state.release()
 
     async def _start_agents(self, agents: dict[str, LocutionAgent]) -> None:

@@ -55,7 +55,8 @@ def export(ontology: Ontology, form: str) -> str:
         if error.name is None or error.name.partition(".")[0] != "rdflib":
             raise
         raise SocietyError(
-            "OWL needs the package rdflib, which is not installed; run: pip install 'locution[owl]'"
+            "OWL needs the package rdflib, which is not installed; in the folder of Locution: "
+            "pip install -e '.[owl]'"
         ) from error
     return owl.to_turtle(ontology).rstrip("\n")
 

@@ -25,6 +25,7 @@ from behaviours.events import (
     MessageNotUnderstood,
     MessageUndelivered,
     OutOfSequence,
+    PeerLeftAlone,
     RecordNotKept,
     StoreDown,
 )
@@ -151,7 +152,7 @@ def _answer_to(fact: Fact | None) -> MessageNotUnderstood | None:
     return MessageNotUnderstood(agent=fact.agent, peer=fact.peer, cause=Cause.UNEXPECTED_ACT, text=fact.text)
 
 
-def sentence_of(fact: Fact) -> str:
+def sentence_of(fact: Fact) -> str:  # noqa: PLR0912 - a branch for each trouble
     """A trouble as a sentence on one line."""
     match fact:
         case Disconnected(agent=agent, reason=reason):
@@ -170,6 +171,8 @@ def sentence_of(fact: Fact) -> str:
             told = f"{agent} failed at a message of {peer}: {text}" + (f" ({where})" if where else "")
         case RecordNotKept(agent=agent, key=key, text=text):
             told = f"{agent} could not write down {key}, which a restart will forget: {text}"
+        case PeerLeftAlone(agent=agent, peer=peer):
+            told = f"{agent} leaves {peer} alone for a while, which has not answered again and again"
         case StoreDown(agent=agent, text=text):
             told = f"{agent} waits, because nothing can be written down: {text}"
         case BehaviourRestarted(agent=agent, behaviour=behaviour, attempt=attempt, text=text):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
+import re
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -241,6 +242,18 @@ def test_two_methods_for_one_action_are_a_mistake() -> None:
 
     with pytest.raises(TypeError, match=r"Torn: two methods are marked @on\(Add\)"):
         Handlers.of(Torn())
+
+
+def test_a_listener_that_nobody_would_wait_for_is_a_mistake() -> None:
+    async def coroutine(self: object, notice: Half, sender: AgentIdentifier) -> None: ...
+
+    async def generator(self: object, notice: Half, sender: AgentIdentifier) -> AsyncIterator[None]:
+        yield
+
+    for method in (coroutine, generator):
+        told = f"{method.__qualname__} is marked @hears and must not be async: it takes note and returns; "
+        with pytest.raises(TypeError, match=re.escape(told + "start longer work with self.submit(...)")):
+            hears(Half)(method)
 
 
 # -- plain behaviours of SPADE on an agent of ours ------------------------------------------------

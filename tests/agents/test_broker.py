@@ -12,11 +12,14 @@ import agents.registered
 from agents.base import LocutionAgent
 from agents.broker import Broker
 from agents.registered import RegisteredAgent
+from behaviours.authority import Policy, Rule
 from behaviours.brokering import Brokered
 from behaviours.events import OutOfSequence
 from behaviours.handlers import answers, hears
-from behaviours.outcomes import Answer, Failed, Refuse, Succeeded
+from behaviours.outcomes import Answer, Failed, Refuse, Refused, Succeeded
 from behaviours.participating import Participation
+from behaviours.signing import SigningKey
+from ontology.acl import Performative
 from ontology.aid import AgentIdentifier
 from ontology.content import Reason, Term
 from ontology.errors import Cause
@@ -40,12 +43,14 @@ class Vessel(RegisteredAgent):
     def __init__(self, *who: Any, offers: ServiceDescription = WATER, answer: Answer | None = None) -> None:
         super().__init__(*who, directory=DIRECTORY)
         self.offers, self.reply = offers, answer
+        self.asked_by: list[str] = []
 
     def services(self) -> tuple[ServiceDescription, ...]:
         return (self.offers,)
 
     @answers(Temperatures)
     async def answer(self, query: Temperatures, task: Participation) -> Answer:
+        self.asked_by.append(task.initiator.local_name)
         return self.reply or Temperature(celsius=len(self.me.local_name))
 
 
@@ -169,3 +174,116 @@ async def test_who_is_designated_hears_what_it_has_not_asked_for(society: Societ
     told = {"jug": Temperature(celsius=3), "tub": Reason(cause="busy", text="no time")}
     await society.world.until(lambda: all(scribe.heard == told for scribe in scribes), "the scribes' news")
     assert not society.world.of(OutOfSequence)
+
+
+SOCIETY = Rule(who=("broker@localhost", "directory@localhost", "jug@localhost", "pitcher@localhost"))
+"""What those of a society may say to each other: everything."""
+
+
+async def rule(
+    society: Society, *rules: Rule, is_proxy_signed: bool = False, **options: Any
+) -> tuple[Vessel, Vessel, Vessel]:
+    """Start mallory, who may speak to the broker and as these rules say, and a jug and a pitcher."""
+    keys = {name: SigningKey(SigningKey.new()) for name in ("broker", "jug", "pitcher", "mallory")}
+    public = {f"{name}@localhost": key.public for name, key in keys.items()}
+    proxies = Rule(
+        who=("mallory@localhost",), receivers=frozenset({BROKER}), require_signature=is_proxy_signed
+    )
+    policy = Policy(rules=(SOCIETY, proxies, *rules))
+    kinds: dict[str, Callable[..., RegisteredAgent]] = {
+        "broker": partial(Broker, directory=DIRECTORY, **options),
+        "jug": Vessel,
+        "pitcher": Vessel,
+        "mallory": partial(Vessel, offers=WINE),
+    }
+    started: list[Any] = []
+    for name, kind in kinds.items():
+        ports = {"policy": policy} if name != "mallory" else {}
+        started.append(
+            await society.world.start(kind, name, key=keys[name], keys=public.get, **ports)
+            if is_proxy_signed
+            else await society.world.start(kind, name, **ports)
+        )
+        await society.entered(started[-1])
+    _broker, jug, pitcher, mallory = started
+    return mallory, jug, pitcher
+
+
+def mallory_may(receiver: str, **what: Any) -> Rule:
+    """A rule about one receiver, by local name."""
+    return Rule(who=("mallory@localhost",), receivers=frozenset({f"{receiver}@localhost"}), **what)
+
+
+async def test_nobody_reaches_through_it_whom_he_may_not_ask_himself(society: Society) -> None:
+    mallory, jug, pitcher = await rule(society)
+    direct = await mallory.query_ref(jug.me.name, Temperatures())
+    assert isinstance(direct, Refused), direct
+    assert direct.reason.cause == Cause.UNAUTHORISED
+    for way in ("broker", "recruit"):
+        # The very sentence that the target itself says; where nobody fits there is still no match.
+        assert await ask(mallory, way) == direct
+        found = await ask(mallory, way, DfAgentDescription(services=(ServiceDescription(type="oil"),)))
+        assert isinstance(found, Failed)
+        assert found.reason.cause == "no-match"
+    assert jug.asked_by == pitcher.asked_by == []
+
+
+@both_ways
+async def test_those_that_the_initiator_may_not_ask_are_left_out_and_take_nobodys_place(
+    society: Society, way: str
+) -> None:
+    mallory, jug, pitcher = await rule(society, mallory_may("pitcher"), most=1)
+    for name in ("ewer", "flagon"):
+        await society.entered(await society.world.start(Vessel, name))
+    found = await ask(mallory, way, most=1)
+    assert targets(found) == ["pitcher"]
+    assert (jug.asked_by, pitcher.asked_by) == ([], ["broker"])
+
+
+@both_ways
+@pytest.mark.parametrize(
+    ("what", "is_passed_on"),
+    [
+        ({"acts": frozenset({Performative.QUERY_REF})}, True),
+        ({"acts": frozenset({Performative.REQUEST, Performative.PROXY})}, False),
+        ({"protocols": frozenset({"fipa-query"})}, True),
+        ({"protocols": frozenset({"fipa-brokering", "fipa-recruiting"})}, False),
+        ({"actions": frozenset({Temperatures.tag})}, True),
+        ({"actions": frozenset({"proxy"})}, False),
+    ],
+)
+async def test_what_is_passed_on_is_judged_by_its_own_act_protocol_and_tag(
+    society: Society, way: str, what: dict[str, Any], is_passed_on: bool
+) -> None:
+    mallory, jug, _ = await rule(society, mallory_may("jug", **what))
+    found = await ask(mallory, way)
+    if is_passed_on:
+        assert targets(found) == ["jug"]
+        assert jug.asked_by == ["broker"]
+    else:
+        assert isinstance(found, Refused), found
+        assert found.reason.cause == Cause.UNAUTHORISED
+        assert jug.asked_by == []
+
+
+@both_ways
+async def test_what_has_to_be_signed_is_passed_on_for_a_proxy_that_had_to_be(
+    society: Society, way: str
+) -> None:
+    mallory, *_ = await rule(society, mallory_may("jug", require_signature=True), is_proxy_signed=True)
+    assert targets(await ask(mallory, way)) == ["jug"]
+
+
+@both_ways
+async def test_what_has_to_be_signed_is_not_passed_on_for_a_proxy_that_need_not_be(
+    society: Society, way: str
+) -> None:
+    mallory, jug, _ = await rule(society, mallory_may("jug", require_signature=True))
+    found = await ask(mallory, way, DfAgentDescription(name=jug.me))
+    assert isinstance(found, Refused), found
+    assert found.reason.cause == Cause.UNAUTHORISED
+    assert found.reason.text == (
+        "mallory@localhost may send query-ref to jug only signed, and a proxy to broker need not be: "
+        "the rule for that takes require_signature = true"
+    )
+    assert jug.asked_by == []

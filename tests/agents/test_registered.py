@@ -179,6 +179,38 @@ async def test_it_leaves_when_it_stops(society: Society) -> None:
     assert not shop.entry.is_entered
 
 
+class Forgetful(Shop):
+    """Has a start and an end of its own, and calls no super()."""
+
+    async def on_ready(self) -> None:
+        self.was_entered = [self.entry.is_entered]
+
+    async def on_stop(self) -> None:
+        self.was_entered.append(self.entry.is_entered)
+        raise LookupError("forgot something")
+
+
+async def test_it_is_entered_and_taken_out_whatever_a_subclass_does_meanwhile(society: Society) -> None:
+    shop = await society.world.start(Forgetful, "shop")
+    await society.entered(shop)
+    assert await services_of(society.client) == {"shop": ["sums"]}
+    with pytest.raises(LookupError):
+        await shop.stop()
+    assert await services_of(society.client) == {}
+    assert shop.was_entered == [False, True]
+    shop._stopping = None  # the world stops it as well
+
+
+async def test_one_that_stops_itself_at_its_start_does_not_enter(society: Society) -> None:
+    class Brief(Shop):
+        async def on_ready(self) -> None:
+            await self.stop()
+
+    shop = await society.world.start(Brief, "shop")
+    assert not shop.behaviours
+    assert await services_of(society.client) == {}
+
+
 async def test_it_stops_also_where_the_directory_is_gone(
     society: Society, monkeypatch: pytest.MonkeyPatch
 ) -> None:

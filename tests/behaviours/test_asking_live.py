@@ -16,6 +16,7 @@ from behaviours.clocking import system_now
 from behaviours.events import HandlerFailed, MessageReceived, OutOfSequence
 from behaviours.outcomes import Expired, Fail, Failed, NotUnderstood, Outcome, Refuse, Refused
 from behaviours.participating import Participation
+from behaviours.wire import ABOUT
 from ontology.acl import AclMessage, Performative
 from ontology.content import Done, Term
 from ontology.errors import Cause
@@ -421,6 +422,27 @@ async def test_a_condition_that_nobody_can_tell_is_refused(
     asker = await world.start(House, "asker")
     cause, text = why(await asker.request_when(HELPER, *asked), Refused)
     assert (cause, text) == (Cause.UNSUPPORTED_FUNCTION, f"helper {told}")
+
+
+async def test_what_is_told_meanwhile_is_of_the_ontology_that_has_it(world: World) -> None:
+    """A request-when is of the protocols' ontology, and what it is about of the agent's own."""
+
+    async def move(_action: Term, task: Participation) -> Done:
+        task.tell(Temperature(celsius=20))
+        task.tell(Done())
+        with pytest.raises(ValueError, match="Foreign is a term of none of this agent's ontologies"):
+            task.tell(Foreign())
+        return Done()
+
+    said: list[AclMessage] = []
+    await world.start(functools.partial(House, hold=Done(), move=move), "helper", record=said.append)
+    asker = await world.start(House, "asker")
+    assert result(await asker.request_when(HELPER, Move(), IsFree())) == Done()
+    notices = [each for each in said if ABOUT in each.user_parameters]
+    assert [(each.content, each.ontology) for each in notices] == [
+        ('{"temperature":{"celsius":20.0}}', HOUSE.label),
+        ('{"done":{}}', INTERACTION.label),
+    ]
 
 
 @pytest.mark.parametrize(

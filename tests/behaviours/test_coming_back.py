@@ -6,11 +6,14 @@ import asyncio
 
 import pytest
 
+from behaviours.clocking import system_now
 from behaviours.delivery import Delivered
-from behaviours.events import MessageAcknowledged, MessageAskedAfter
+from behaviours.enduring import Enduring
+from behaviours.events import MessageAcknowledged, MessageAskedAfter, MessageReceived
 from ontology.aid import AgentIdentifier
 from resilience.breakers import Breaking, Circuit
-from resilience.journal import Policy
+from resilience.inbox import Hold
+from resilience.journal import Effects, Policy
 from resilience.memory import MemoryJournal
 from resilience.outbox import Retrying
 from tests.behaviours.puppets import Puppet
@@ -72,8 +75,11 @@ async def test_whoever_has_an_open_conversation_learns_of_a_restart(
     asker = await world.start(Asker, "asker", journal=journal)
     first = await world.start(Adder, "adder", journal=journal)
     asking = asyncio.create_task(asker.request(first.me, Add(a=1, b=2, manner="holding")))
-    await world.fact(MessageAcknowledged, agent=asker.me.name)
-    await die(first)
+    await world.fact(MessageReceived, agent=asker.me.name, performative="agree")
+    outbox = first.enduring.outbox
+    await becomes(lambda: not len(outbox) and not outbox._settled)
+    await first.enduring.journaling.settled()
+    await die(first)  # whoever comes next has nothing to say until it has finished
     leave_alone(asker, first.me.name)
     telling = asyncio.create_task(asker.inform(first.me, Half(done=0.5)))
     second = await world.start(Adder, "adder", journal=journal)
@@ -101,3 +107,53 @@ async def test_a_peer_that_misses_a_message_is_there(world: World, journal: Memo
     assert len(lost) == 20
     assert world.of(MessageAskedAfter, agent=asker.me.name)
     assert asker.enduring.outbox._breakers.circuit(adder.me.name) is Circuit.CLOSED
+
+
+async def test_who_dies_between_a_claim_and_its_first_commit_is_not_waited_for(
+    world: World, journal: MemoryJournal
+) -> None:
+    """Neither by the message, which comes again, until the lease is over, nor by the sender in vain."""
+
+    class Dying(MemoryJournal):
+        """Claims, and has no time to write."""
+
+        async def commit(self, effects: Effects, hold: Hold | None = None) -> bool:
+            if hold is not None:
+                await asyncio.Event().wait()
+            return await super().commit(effects, hold)
+
+    asker = await world.start(Asker, "asker")
+    dying = Dying(journal.policy)
+    first = await world.start(Adder, "adder", journal=dying)
+    asking = asyncio.create_task(asker.request(first.me, Add(a=1, b=2)))
+    await asyncio.wait_for(first.started.wait(), 5)
+    await die(first)
+    dying.__class__ = MemoryJournal
+    await world.start(Adder, "adder", journal=dying)
+    assert value(await asyncio.wait_for(asking, 9)) == 3
+
+
+async def test_who_dies_as_it_comes_back_leaves_its_conversations_to_the_next(
+    world: World, journal: MemoryJournal
+) -> None:
+    asker = await world.start(Asker, "asker", journal=journal)
+    first = await world.start(Adder, "adder", journal=journal)
+    asking = asyncio.create_task(asker.request(first.me, Add(a=1, b=2, manner="holding")))
+    await world.fact(MessageAcknowledged, agent=asker.me.name)
+    await die(first)
+    second = Enduring(
+        me=first.me,
+        journal=journal,
+        delivery=first.delivery,
+        send=lambda _stanza: None,
+        hook=world.record,
+        clock=system_now,
+        monotonic=asyncio.get_running_loop().time,
+    )
+    second.journaling._is_closed = True  # it writes nothing any more
+    assert len((await second.restored())[0]) == 1
+    second.acknowledging.close()
+    third = await world.start(Adder, "adder", journal=journal)
+    await asyncio.wait_for(third.started.wait(), 5)
+    third.release.set()
+    assert value(await asyncio.wait_for(asking, 5)) == 3

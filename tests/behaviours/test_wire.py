@@ -502,3 +502,11 @@ def test_a_stanza_without_sender_is_read_as_nobodys() -> None:
     found = parse(stanza)
     assert isinstance(found, Received)
     assert str(found.message.sender) == "nobody"
+
+
+def test_an_id_that_is_too_long_to_be_remembered_is_told() -> None:
+    stanza = element(f"<message id='{'i' * 1001}' from='a@b/c'><body>(inform)</body></message>")
+    incoming = parse(stanza)
+    assert isinstance(incoming, Unreadable)
+    assert incoming.error.text == "the stanza's id has 1,001 bytes, and 1,000 are remembered; make a shorter one"
+    assert isinstance(parse(element(f"<message id='{'i' * 1000}' from='a@b/c'><body>(inform)</body></message>")), Received)

@@ -13,7 +13,7 @@ from resilience.inbox import Claim, Hold, Standing
 from resilience.journal import Effects, Journal, Outcome
 
 AFTER = 2.0
-"""Seconds that the mark comes after the effect; in a real mistake milliseconds, which only take more kills."""
+"""Seconds that the mark comes after the effect; in a real mistake milliseconds, which takes more kills."""
 
 
 class MarkBefore:

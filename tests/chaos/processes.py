@@ -33,7 +33,9 @@ class Process:
         ready: waits until a new one can be used.
     """
 
-    def __init__(self, name: str, command: Callable[[int], Sequence[str]], folder: Path, ready: Ready) -> None:
+    def __init__(
+        self, name: str, command: Callable[[int], Sequence[str]], folder: Path, ready: Ready
+    ) -> None:
         self.name, self.life = name, 0
         self._command, self._ready = command, ready
         self._errors = folder / f"{name}.errors"
@@ -140,7 +142,9 @@ def prosody(folder: Path, passwords: Mapping[str, str]) -> tuple[Process, int]:
     certificate.chmod(0o600)
     configuration = home / "prosody.cfg.lua"
     configuration.write_text(
-        CONFIGURATION.format(folder=home, port=port, certificate=certificate, modules='"smacks"', publishers="")
+        CONFIGURATION.format(
+            folder=home, port=port, certificate=certificate, modules='"smacks"', publishers=""
+        )
     )
     for user, password in passwords.items():
         (accounts / f"{user}.dat").write_text(f'return {{ ["password"] = "{password}"; }};\n')

@@ -87,10 +87,11 @@ def test_a_note_that_was_acknowledged_and_not_noted_is_lost(scene):
     assert scene.judged() == (0, 0, 0)
 
 
-@pytest.mark.parametrize("excuse", ["", "buried", "ended", "failure", "effect"])
+@pytest.mark.parametrize("excuse", ["", "unheard", "buried", "ended", "failure", "effect"])
 def test_what_was_taken_and_forgotten_is_lost(scene, excuse):
     scene.asked()
-    scene.add("begun", key="k", id="c")
+    if excuse != "unheard":
+        scene.add("heard", act="request", peer=SENDER, conversation_id="c", token="")
     match excuse:
         case "buried":
             scene.add("buried", SENDER, conversation_id="c", peer=ANN, is_inbound=False)

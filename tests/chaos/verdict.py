@@ -8,9 +8,9 @@ What counts is what the platform promises, and what anybody else can see:
 - a conversation of which the sender was told that it succeeded, and no receiver has written down an effect
   with the token that the result bears;
 - a note that was acknowledged, and that its receiver has not taken down;
-- a conversation that did not succeed, though its first message was acknowledged (it is with no dead letter,
-  and does not stand in the outbox), and to which the participant has neither an effect nor an end nor a
-  refusal written down: it was taken and forgotten;
+- a conversation whose first message its participant has heard and acknowledged (it is no dead letter, and
+  stands in no outbox), and which came to nothing there: neither an effect nor an end is written down, nor
+  was its initiator given any last word. It was taken and forgotten;
 - a message that is neither acknowledged nor a dead letter: it stands in an outbox when all is over.
 
 **doubled**, one each for
@@ -108,22 +108,25 @@ def _lost_results(
 
 def _forgotten(lines: Sequence[Line], verdict: Verdict) -> None:
     """Conversations that were taken, and came to nothing at their participant."""
-    answered = {(each["conversation_id"], each["peer"]) for each in of(lines, "heard") if each["act"] in _LAST}
-    buried = {(each["conversation_id"], each["peer"]) for each in of(lines, "buried") if not each["is_inbound"]}
+    answered = {
+        (each["conversation_id"], each["peer"]) for each in of(lines, "heard") if each["act"] in _LAST
+    }
+    buried = {
+        (each["conversation_id"], each["peer"]) for each in of(lines, "buried") if not each["is_inbound"]
+    }
     ended = {
         (each["conversation_id"], each["who"])
         for each in of(lines, "ConversationEnded")
         if each["role"] == "participant"
     }
     done = {(each["id"], each["who"]) for each in of(lines, "effect")}
-    for each in of(lines, "ConversationOpened"):
-        if each["role"] == "initiator":
-            where = each["conversation_id"], each["peer"]
-            if where not in answered | buried | ended | done:
-                verdict.lost.append(f"{where[0]}: {where[1]} took it, and has forgotten it")
-                answered.add(where)
+    # What was begun and not sent, as its beginner was killed before it had written it down, nobody has heard.
+    taken = {(each["conversation_id"], each["who"]) for each in of(lines, "heard") if each["act"] in _FIRST}
+    for conversation, who in sorted(taken - answered - buried - ended - done):
+        verdict.lost.append(f"{conversation}: {who} took it, and has forgotten it")
 
 
+_FIRST = frozenset({"request", "cfp"})
 _LAST = frozenset({"inform", "failure", "refuse", "not-understood", "reject-proposal"})
 
 

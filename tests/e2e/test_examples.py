@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import ROOT, Place
+from society.kinds import BUILT_IN
+from tests.e2e.conftest import PATIENCE, ROOT, Place
+
+README = (ROOT / "README.md").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +66,51 @@ def test_nobody_delivers_less_than_nothing(parcels: Place) -> None:
 
 
 def test_the_readme_shows_the_example_as_it_is() -> None:
-    shown = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    example = Path(ROOT / "examples" / "parcels.py").read_text()
-    assert shown
-    assert all(block.strip() in example for block in shown)
+    shown = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    parcels, chat = (Path(ROOT / "examples" / name).read_text() for name in ("parcels.py", "chat.py"))
+    assert [block.strip() in parcels for block in shown] == [True, False]
+    assert chat.partition('"""\n\n')[2].endswith(shown[1])
+
+
+def test_the_readme_shows_the_file_of_the_demo_whole() -> None:
+    shown = next(each for each in re.findall(r"```toml\n(.*?)```", README, re.DOTALL) if "digits" in each)
+    example = (ROOT / "examples" / "digits.toml").read_text()
+    assert shown == example[example.index("[society]") :]
+
+
+@pytest.mark.parametrize("kind", BUILT_IN)
+def test_the_readme_has_every_option_of_a_kind_with_its_default(kind: str) -> None:
+    pytest.importorskip("torch")
+    module, _, name = BUILT_IN[kind].partition(":")
+    parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters.values()
+    table = re.search(rf"^(\| `{kind}` \|.*?)^\| (?:`|all )", README, re.DOTALL | re.MULTILINE)
+    assert table is not None
+    expected = {
+        f"{each.name} = {json.dumps(each.default)}"
+        for each in parameters
+        if each.kind is each.KEYWORD_ONLY and each.default is not each.empty
+    }
+    assert set(re.findall(r"`(\w+ = [^`]+)`", table.group())) == expected
+
+
+def test_any_xmpp_client_can_ask(tmp_path: Path) -> None:
+    place = Place(tmp_path, "digits.toml", "chat.py")
+    try:
+        place.start("up", "--json", "--only", "xmpp-server", "directory").event("ready")
+        found = subprocess.run(
+            [sys.executable, "chat.py"],
+            cwd=tmp_path,
+            env={**os.environ, **place.variables},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+    finally:
+        place.put_away()
+    assert (found.returncode, found.stderr) == (0, "")
+    assert json.loads(found.stdout) == {
+        "performative": "inform",
+        "content": {"found": {"descriptions": []}},
+        "conversation-id": "c1",
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from protocols.registry import PROTOCOLS
 from tests.e2e.conftest import ROOT
 
-FOLDER = ROOT / "examples" / "protocols"
+FOLDER = ROOT / "examples" / "kitchen"
 
 PRINTS = {
     "fipa-request": "1 l: it has 100 degrees\n5 l: I hold two litres\n",
@@ -25,8 +26,11 @@ PRINTS = {
     ),
     "fipa-subscribe": "".join(f"{celsius} degrees\n" for celsius in range(20, 101, 20))
     + "kettle has no more notifications\n",
-    # Who is quicker at the first price decides who bids at the even ones.
-    "fipa-english-auction": r"sold for (30|35) after (4|5) rounds\nrich: I pay \1\n",
+    # Who is quicker at the first price decides who bids at the even ones; both sides tell of the sale.
+    "fipa-english-auction": (
+        r"sold for (30|35) after [45] rounds\nrich: I pay \1\n|"
+        r"rich: I pay (30|35)\nsold for \2 after [45] rounds\n"
+    ),
     "fipa-dutch-auction": "collector@localhost: 2 at 30 each\n",
     "fipa-brokering": "kettle@localhost: done: temperature\nurn@localhost: done: temperature\n",
     "fipa-recruiting": "kettle@localhost itself: celsius=20.5\n",
@@ -62,11 +66,54 @@ def test_an_example_does_what_it_says(protocol: str) -> None:
     assert re.fullmatch(expected, found.stdout) or found.stdout == expected
 
 
-def test_the_page_shows_the_examples_as_they_are() -> None:
+def shown() -> dict[str, str]:
+    """The code that the page shows: of each protocol, and ``shared``."""
     page = (ROOT / "docs" / "protocols.md").read_text(encoding="utf-8")
-    shown = dict(re.findall(r"<!-- example: (\S+) -->\n+```python\n(.*?)\n```", page, re.DOTALL))
-    assert page.count("<!-- example: ") == len(shown)
+    found = dict(re.findall(r"<!-- example: (\S+) -->\n+```python\n(.*?)\n```", page, re.DOTALL))
+    assert page.count("<!-- example: ") == len(found)
+    return found
+
+
+def marked(file: str) -> str:
+    """What stands between the marks of an example's file."""
+    text = (FOLDER / file).read_text(encoding="utf-8")
+    _before, example, _after = re.split(r"^# \[(?:example|shared|end)\]$", text, flags=re.MULTILINE)
+    return example.strip()
+
+
+def imported(code: str) -> set[tuple[str, str]]:
+    """What a piece of code imports, as pairs of a module and a name in it."""
+    found = set()
+    for node in ast.parse(code).body:
+        if isinstance(node, ast.Import):
+            found |= {(each.name, "") for each in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {(str(node.module), each.name) for each in node.names}
+    return {each for each in found if each[0] not in {"__future__", "stage"}}
+
+
+def test_the_page_shows_the_examples_as_they_are() -> None:
+    found = shown()
+    assert found.keys() == {"shared", *PRINTS}
     for protocol in PRINTS:
-        text = (FOLDER / file_of(protocol)).read_text(encoding="utf-8")
-        _before, example, _after = re.split(r"^# \[(?:example|end)\]$", text, flags=re.MULTILINE)
-        assert shown.get(protocol) == example.strip(), f"docs/protocols.md does not show {file_of(protocol)}"
+        assert found[protocol] == marked(file_of(protocol)), (
+            f"docs/protocols.md does not show {file_of(protocol)}"
+        )
+
+
+def test_the_page_shows_first_what_the_examples_share() -> None:
+    shared = shown()["shared"]
+    assert shared.endswith("\n\n\n" + marked("stage.py"))
+    needed = {("agents.base", "LocutionAgent")}
+    needed |= {("ontology.content", name) for name in ("AgentAction", "Concept", "Ontology", "Predicate")}
+    for protocol in PRINTS:
+        needed |= imported((FOLDER / file_of(protocol)).read_text(encoding="utf-8"))
+    assert imported(shared) == needed
+
+
+@pytest.mark.parametrize("protocol", PRINTS)
+def test_an_example_can_be_copied_from_the_page(protocol: str) -> None:
+    found = shown()
+    scope: dict[str, object] = {"__name__": "copied"}
+    exec(f"{found['shared']}\n\n{found[protocol]}", scope)
+    assert callable(scope["play"])

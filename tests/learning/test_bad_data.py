@@ -472,14 +472,14 @@ def test_a_long_table_in_a_small_parquet_file() -> None:
             "pyarrow",
             "import io\nfrom learning.archives import read_parquet\n"
             "read_parquet(io.BytesIO(), 'some.parquet', 9)",
-            "MissingExtraError: some.parquet: reading Parquet needs pyarrow, which is not installed: "
-            "pip install 'locution[parquet]'",
+            "MissingExtraError: some.parquet: reading Parquet needs pyarrow, which is not installed; "
+            "in the folder of Locution: pip install -e '.[parquet]'",
         ),
         (
             "torch",
             "import learning",
-            "ModuleNotFoundError: learning needs torch, which is not installed: "
-            "pip install 'locution[learning]'",
+            "ModuleNotFoundError: learning needs torch, which is not installed; "
+            "in the folder of Locution: pip install -e '.[learning]'",
         ),
     ],
 )

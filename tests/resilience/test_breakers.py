@@ -259,3 +259,17 @@ class AnyCalls(RuleBasedStateMachine):
 
 TestAnyCalls = AnyCalls.TestCase
 TestAnyCalls.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+def test_a_peer_that_is_heard_from_is_probed_at_once(breakers, clock):
+    assert not breakers.revive(PEER), "nobody has tried it"
+    fail(breakers, 4)
+    assert not breakers.revive(PEER)
+    fail(breakers, 1)
+    assert breakers.revive(PEER)
+    assert breakers.rest(PEER) == 0
+    probe = begin(breakers)
+    assert breakers.attempt(PEER) is None, "one probe at a time"
+    assert not breakers.revive(PEER)
+    probe.succeeded()
+    assert breakers.circuit(PEER) is Circuit.CLOSED

@@ -43,7 +43,7 @@ def test_every_fault_is_found_at_once(write_file, monkeypatch):
         "agent a", "agent b", "learning", "state", "data", "xmpp", "dashboard of b"
     }  # fmt: skip
     assert "there is no module 'absent'" in faults["agent a"]
-    assert "pip install 'locution[learning]'" in faults["learning"]
+    assert "in the folder of Locution: pip install -e '.[learning]'" in faults["learning"]
     assert "cannot be used" in faults["state"]
     assert "there is no folder" in faults["data"]
     assert f"port {file.xmpp.port}: Address already in use" in faults["xmpp"]

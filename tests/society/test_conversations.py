@@ -98,7 +98,11 @@ class TestAudit:
         return path.name
 
     def test_nothing_to_find(self, run, tmp_path):
-        assert run("audit", self.write(tmp_path, *GOOD)) == (0, "", "")
+        told = run("audit", self.write(tmp_path, *GOOD))
+        assert told == (0, "3 messages in 1 conversation: nobody broke a rule\n", "")
+        alone = said("inform", "ann", "bob", protocol=None, conversation_id=None)
+        told = run("audit", self.write(tmp_path, alone))
+        assert told == (0, "1 message in 0 conversations: nobody broke a rule\n", "")
 
     def test_a_finding_is_one_sentence_with_its_line(self, run, tmp_path):
         code, out, err = run("audit", self.write(tmp_path, *GOOD, said("inform", "bob", "ann")))
@@ -111,12 +115,15 @@ class TestAudit:
     def test_a_note_is_no_finding(self, run, tmp_path):
         code, out, _err = run("audit", self.write(tmp_path, *GOOD[:2]))
         assert code == 0
-        assert out.startswith("trace.jsonl:2: note: bob@example.org (participant) had the last word")
+        note, sums = out.splitlines()
+        assert note.startswith("trace.jsonl:2: note: bob@example.org (participant) had the last word")
+        assert sums == "2 messages in 1 conversation: nobody broke a rule"
 
     def test_for_programs(self, run, tmp_path):
         code, out, _err = run("audit", "--json", self.write(tmp_path, GOOD[0], GOOD[0], *GOOD[2:]))
         assert code == 1
-        (record,) = [json.loads(line) for line in out.splitlines()]
+        record, sums = [json.loads(line) for line in out.splitlines()]
+        assert sums == {"event": "audited", "messages": 3, "conversations": 1, "findings": 1, "notes": 0}
         assert record.pop("text").startswith("ann@example.org opened another conversation")
         assert record == {
             "event": "finding",
@@ -170,6 +177,21 @@ class TestAudit:
         assert run("audit", ".")[:2] == (2, "")
         (tmp_path / "bytes").write_bytes(b"\xff\xfe\n")
         assert "this is not UTF-8 text" in run("audit", "bytes")[2]
+
+    def test_a_trace_that_lies_in_the_state_folder_is_pointed_at(self, run, tmp_path, write_file):
+        (tmp_path / ".locution").mkdir()
+        (tmp_path / ".locution" / "trace.jsonl").write_text("")
+        told = "locution: trace.jsonl: there is no such file; there is {0}: locution audit {0}\n"
+        assert run("audit", "trace.jsonl") == (2, "", told.format(".locution/trace.jsonl"))
+        write_file(society='state = "my state"')
+        assert run("audit", "trace.jsonl")[2] == told.format(".locution/trace.jsonl")
+        (tmp_path / "my state").mkdir()
+        (tmp_path / "my state" / "trace.jsonl").write_text("")
+        shown = "'my state/trace.jsonl'"
+        assert run("audit", "trace.jsonl")[2] == told.format(shown)
+        (tmp_path / "society.toml").write_text("[")
+        assert run("audit", "trace.jsonl")[2] == told.format(".locution/trace.jsonl")
+        assert run("audit", "absent.jsonl")[2] == "locution: absent.jsonl: there is no such file\n"
 
     def test_what_no_agent_can_say_is_a_finding_where_another_system_has_recorded_it(self, run, tmp_path):
         record = {

@@ -186,7 +186,8 @@ def test_without_torch_a_learner_says_what_to_install(folder):
     assert done.returncode == 1
     assert done.stderr == (
         f"locution: {folder / 'society.toml'}:5: agent 'a': kind 'learner' cannot be imported: "
-        "learning needs torch, which is not installed: pip install 'locution[learning]'\n"
+        "learning needs torch, which is not installed; in the folder of Locution: "
+        "pip install -e '.[learning]'\n"
     )
     assert done.stdout == f"starting s ({folder / 'society.toml'})\n"
 

@@ -150,7 +150,8 @@ def test_without_rdflib_the_command_that_installs_it_is_told(
     code, out, err = run("export", "locution-learning", "--format", "owl")
     assert (code, out) == (1, "")
     assert err == (
-        "locution: OWL needs the package rdflib, which is not installed; run: pip install 'locution[owl]'\n"
+        "locution: OWL needs the package rdflib, which is not installed; in the folder of Locution: "
+        "pip install -e '.[owl]'\n"
     )
 
 

@@ -2,7 +2,7 @@
 
 ::
 
-    python examples/protocols/request.py
+    python examples/kitchen/request.py
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from ontology.content import AgentAction, Concept, Ontology, Predicate
 from society.xmpp_server import CertificateAuthority, XmppServer
 
 
+# [shared]
 class Boil(AgentAction):
     """Boil water."""
 
@@ -59,6 +60,9 @@ class Cook(LocutionAgent):
     """An agent that knows about kitchens."""
 
     ontologies = (KITCHEN,)
+
+
+# [end]
 
 
 Play = Callable[[Any], Awaitable[None]]

@@ -1,0 +1,67 @@
+"""The outbox over a connection in memory: what receipts may bring about, and what not."""
+
+from __future__ import annotations
+
+import pytest
+
+from behaviours.receipts import Receipts, render
+from ontology.acl import AclMessage, Performative
+from resilience.journal import Policy
+from resilience.memory import MemoryJournal
+from resilience.outbox import Retrying
+from tests.behaviours.fakes import ME, PEER, Scene, element, turns
+from tests.conftest import becomes
+
+
+@pytest.fixture
+async def scene():
+    made = Scene(journal=MemoryJournal(Policy(retrying=Retrying(first=0.01, most=0.02))))
+    yield made
+    await made.close()
+
+
+async def told(scene: Scene, receipts: Receipts) -> None:
+    """Let receipts of the peer arrive."""
+    for stanza in render(ME.jid, receipts):
+        scene.mailroom.take(element(stanza, PEER.jid))
+    await turns()
+
+
+def inform() -> AclMessage:
+    return AclMessage(performative=Performative.INFORM, sender=ME, receiver=(PEER,), content="x")
+
+
+async def test_what_is_said_to_be_missing_is_sent_again_once_for_each_question(scene: Scene) -> None:
+    scene.mailroom.post(inform(), PEER, lambda _reason: None)
+    await turns()
+    (message_id,) = [each.id for each in await scene.journal.outgoing(ME.name)]
+    flood = Receipts(missing=(message_id,) * 400)
+    await told(scene, flood)
+    assert len(scene.transport.sent) == 1, "nobody has asked"
+    await becomes(lambda: len(scene.transport.receipts) == 1)
+    await told(scene, flood)
+    await told(scene, flood)
+    assert len(scene.transport.sent) == 2
+
+
+async def test_a_flood_of_missing_ends_with_a_dead_letter(scene: Scene) -> None:
+    lost: list[str] = []
+    scene.mailroom.post(inform(), PEER, lambda reason: lost.append(reason.text))
+    await turns()
+    (message_id,) = [each.id for each in await scene.journal.outgoing(ME.name)]
+    while not lost:
+        await told(scene, Receipts(missing=(message_id,)))
+    assert len(scene.transport.sent) <= 5
+    assert lost == ["peer@here was written to 5 times and did not acknowledge it"]
+
+
+async def test_others_cannot_acknowledge(scene: Scene) -> None:
+    scene.mailroom.post(inform(), PEER, lambda _reason: None)
+    await turns()
+    (message_id,) = [each.id for each in await scene.journal.outgoing(ME.name)]
+    for stanza in render(ME.jid, Receipts(acknowledged=(message_id,))):
+        scene.mailroom.take(element(stanza, "mallory@here/1"))
+    await turns()
+    assert message_id in scene.enduring.outbox
+    await told(scene, Receipts(acknowledged=(message_id,)))
+    assert message_id not in scene.enduring.outbox
