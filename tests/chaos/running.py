@@ -61,6 +61,7 @@ class Run:
         self._moved = asyncio.Event()
         self._comings: set[asyncio.Task[None]] = set()
         self._dead: set[Process] = set()
+        self._listening: asyncio.Task[None] | None = None
 
     async def __call__(self) -> Verdict:
         """Run it."""
@@ -68,8 +69,9 @@ class Run:
         for each in ("history", "effects"):
             (plan.folder / each).mkdir()
         CertificateAuthority.open(plan.folder / "authority")
-        stores = await self._open_stores()
+        await self._make()
         try:
+            await self._start()
             await self._disturb()
             async with contextlib.AsyncExitStack() as stack:
                 stack.push_async_callback(self._stop_agents)
@@ -81,11 +83,11 @@ class Run:
         finally:
             await self._stop_agents()
             await self.proxy.stop()
-            for each in stores:
+            for each in self.servers:
                 await each.stop()
         return judge(read(plan.folder / "history"), left)
 
-    async def _open_stores(self) -> list[Process]:
+    async def _make(self) -> None:
         plan = self.plan
         passwords = dict.fromkeys(("sender", *self.names), "secret")
         if plan.xmpp == "prosody":
@@ -109,11 +111,12 @@ class Run:
         ).told()
         self.receivers = [self._agent("receiver", name, place) for name in self.names]
         self.sender = self._agent("sender", "sender", place, ",".join(self.names), str(plan.seed))
-        await asyncio.gather(*(each.start() for each in stores))
+        self.servers = stores
+
+    async def _start(self) -> None:
+        await asyncio.gather(*(each.start() for each in self.servers))
         await asyncio.gather(*(each.start() for each in (*self.receivers, self.sender)))
         self._listening = asyncio.create_task(self._listen())
-        self.servers = stores
-        return stores
 
     def _victims(self) -> list[Process]:
         """Who is killed, one after the other: each once if there are enough kills, else mostly receivers."""
@@ -214,4 +217,5 @@ class Run:
             each.cancel()
         await asyncio.gather(*self._comings, return_exceptions=True)
         await asyncio.gather(*(each.stop() for each in (self.sender, *self.receivers)))
-        await asyncio.gather(self._listening, return_exceptions=True)
+        if self._listening is not None:
+            await asyncio.gather(self._listening, return_exceptions=True)
