@@ -15,7 +15,7 @@ demo: $(VENV)/.demo ## train a classifier by contract net, and ask it for predic
 	@$(BIN)/python examples/demo.py
 
 test: $(VENV)/.test ## run the whole test suite
-	@$(BIN)/python -m pytest --numprocesses auto --cov --cov-report=term $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto $(ARGS)
 
 chaos: $(VENV)/.test ## kill processes at random while they talk, and look that nothing is lost
 	@$(BIN)/python -m tests.chaos $(ARGS)
