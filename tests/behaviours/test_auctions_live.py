@@ -103,7 +103,7 @@ async def test_the_price_rises_until_one_is_left(world: World) -> None:
 async def test_a_bidder_that_stays_is_told_who_won(world: World) -> None:
     seller, (a, b) = await sale(world, a=1, b=2)
     auction = await seller.english_auction(
-        [at("a"), at("b")], Painting(), start=2, increment=1, round_within=SHORT
+        [at("a"), at("b")], Painting(), start=2, increment=1, round_within=4 * SHORT
     )
     assert wins(auction) == [("b", 2, 1)]
     assert auction.left == ()
