@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -17,11 +18,12 @@ WriteFile = Callable[..., Path]
 
 
 def free_ports(count: int) -> int:
-    """Return a port behind which so many are free."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        base = int(probe.getsockname()[1])
-    for start in [*range(base, 65000 - count), *range(20000, base)]:
+    """Return a port behind which so many are free.
+
+    They lie below those that the system gives to outgoing connections, which would take them at any moment.
+    """
+    for _each in range(1000):
+        start = random.randrange(15_000, 32_000 - count)
         if all(is_free(start + number) for number in range(count + 1)):
             return start
     raise AssertionError("no free ports")
