@@ -26,6 +26,7 @@ from ontology.codecs import to_json
 from protocols import history
 from protocols.errors import LocalProtocolError
 from protocols.history import Event, Happened, Opened, Said, Waits
+from protocols.registry import PROTOCOLS
 from protocols.table import Role
 from resilience.inbox import Hold, InboxKey
 from resilience.records import FormError
@@ -298,6 +299,10 @@ def _read(key: str, parts: Mapping[str, Snapshot]) -> Restored:
     events = tuple(history.read(each.text) for _number, each in numbered)
     if not events or not isinstance(events[0], Opened):
         raise ValueError("its beginning is missing")
+    protocol = PROTOCOLS.get(events[0].protocol)
+    if protocol is None:
+        raise ValueError(f"the protocol {events[0].protocol[:80]!r} is not spoken here")
+    history.replayed(protocol, events)
     return Restored(
         key=key,
         opened=events[0],

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from weakref import WeakSet
 
 from behaviours.acknowledging import Acknowledging
 from behaviours.chronicling import Chronicle, Guard, Restored, Work, key_of, restored
@@ -103,7 +104,8 @@ class Enduring:
             rng=rng,
         )
         self._seen = Seen()
-        self._works: dict[Work, None] = {}
+        self._works: WeakSet[Work] = WeakSet()
+        """Those that something may still be written through: what is over is held by nobody."""
         self._life, self._former = uuid.uuid4().hex, list[str]()
 
     def _changed(self, peer: str, circuit: Circuit) -> None:
@@ -181,7 +183,7 @@ class Enduring:
         key = key_of(Role.PARTICIPANT, opened.peer, opened.message.conversation_id or "")
         repeats = opened.message.performative is not Performative.SUBSCRIBE
         work = Work(self._me.name, key, lane, self.journaling, guard, is_repeatable=repeats)
-        self._works[work] = None
+        self._works.add(work)
         work.guarded(guard)
         chronicle = work.chronicle(key)
         chronicle.write(opened)
@@ -197,7 +199,7 @@ class Enduring:
         key = key_of(Role.INITIATOR, opened.peer, opened.message.conversation_id or "")
         if work is None:
             work = Work(self._me.name, key, Lane(self.journaling), self.journaling)
-            self._works[work] = None
+            self._works.add(work)
             guard = Guard(sender="", message_id="", digest="", owner="", replica=self.replica)
             work.guarded(guard)
         return work.chronicle(key)
@@ -235,7 +237,7 @@ class Enduring:
             return None
         if not guard.sender:
             work = Work(self._me.name, root.key, Lane(self.journaling), self.journaling)
-            self._works[work] = None
+            self._works.add(work)
             return work
         if guard.replica == self.replica:
             # The process that held it is gone, or will find that it has lost it.
@@ -248,7 +250,7 @@ class Enduring:
         repeats = root.opened.message.performative is not Performative.SUBSCRIBE
         work = Work(self._me.name, root.key, lane, self.journaling, mine, is_repeatable=repeats)
         work.guarded(mine)
-        self._works[work] = None
+        self._works.add(work)
         return work
 
     def is_poison(self, guard: Guard) -> bool:
@@ -257,7 +259,7 @@ class Enduring:
 
     async def close(self) -> None:
         """Write what can be written, and leave the rest to the next process."""
-        for work in self._works:
+        for work in tuple(self._works):
             work.close()
         self.outbox.close()
         self.acknowledging.close()

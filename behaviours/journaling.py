@@ -149,11 +149,17 @@ class Lane:
         if is_ours:
             for each in draft.then:
                 self._journaling.carry_out(each)
-        elif not self.is_taken:
+        else:
+            self.give_up()
+        return not draft.is_empty
+
+    def give_up(self) -> None:
+        """Another replica has taken the work over. For `Journaling` only."""
+        if not self.is_taken:
             self.is_taken = True
             self._draft = _Draft()
+            self._journaling.drop(self)
             self.on_taken()
-        return not draft.is_empty
 
     @property
     def has_more(self) -> bool:
@@ -267,9 +273,8 @@ class Journaling:
             except RecordsError as error:
                 self._down(error)
                 return
-            if not is_ours and not lane.is_taken and lane in self._held:
-                lane.is_taken = True
-                lane.on_taken()
+            if not is_ours and lane in self._held:
+                lane.give_up()
 
     async def close(self) -> None:
         """Write what can be written now, and give back what is held: the next one is to find it at once."""

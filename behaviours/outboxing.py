@@ -25,14 +25,14 @@ from functools import partial
 
 from behaviours.clocking import after
 from behaviours.delivery import Delivery, Trace
-from behaviours.events import Hook, MessageAcknowledged, MessageAskedAfter, MessageUndelivered
+from behaviours.events import Hook, MessageAcknowledged, MessageAskedAfter
 from behaviours.journaling import Journaling, Lane
 from behaviours.peering import Peers, bare
 from behaviours.posting import OnLost, OnSettled, Waiting
 from behaviours.receipts import Receipts, render
 from ontology.acl import AclMessage
 from ontology.aid import AgentIdentifier
-from ontology.codecs import from_json, to_json
+from ontology.codecs import to_json
 from ontology.content import Reason
 from ontology.errors import Cause
 from resilience import outbox
@@ -87,7 +87,7 @@ class Outbox:
         """By the peer and the reply-with of what we said to it."""
         self._peers = Peers(journaling)
         self._held: dict[str, deque[str]] = {}
-        """By bare JID: ids of messages that the peer's breaker holds back, in order."""
+        """By the JID that they go to: ids of messages that its breaker holds back, in order."""
         self._settled: list[str] = []
         self._settling: asyncio.TimerHandle | None = None
         self._is_closed = False
@@ -165,11 +165,7 @@ class Outbox:
         """
         self._peers.restore(snapshots)
         for record in records:
-            message = from_json(record.message)
-            to = message.receiver[0] if message.receiver else AgentIdentifier.of(record.to)
-            waiting = Waiting(
-                record, message, to, on_lost(record), lambda _is_acknowledged: None, is_left=True
-            )
+            waiting = Waiting.left(record, on_lost(record))
             self._keep(waiting)
             self._later(waiting, 0.0)
 
@@ -246,6 +242,7 @@ class Outbox:
             return
         held = self._held.get(waiting.to.jid)
         if held is not None:
+            waiting.stanza = None  # a signature on it would grow old
             held.append(message_id)  # each peer hears us in order
         elif self._is_granted(waiting):
             self._write(waiting)
@@ -310,7 +307,7 @@ class Outbox:
             return
         now, acknowledges = self._clock(), self._peers.acknowledges(waiting.to.jid)
         if acknowledges is False and waiting.record.attempts:
-            self._settle(message_id, is_acknowledged=False)
+            self._let_go(waiting)
             return
         match outbox.due(waiting.record, now, self._retrying):
             case Due.LATER:
@@ -322,11 +319,19 @@ class Outbox:
                 text = f"{waiting.to} was written to {times} times and did not acknowledge it"
                 self._give_up(message_id, Cause.UNREACHABLE, text)
             case Due.EXHAUSTED:
-                self._settle(message_id, is_acknowledged=False)
+                self._let_go(waiting)
             case Due.NOW if not waiting.is_sent and not waiting.is_left:
                 self._release(waiting.to.jid)  # the breaker has held it back until now
             case Due.NOW:
                 self._ask(waiting)
+
+    def _let_go(self, waiting: Waiting) -> None:
+        """Its receiver does not acknowledge: that it was sent is all that can be known, if that."""
+        if waiting.is_sent:
+            self._settle(waiting.record.id, is_acknowledged=False)
+        else:
+            text = "the process that said it has ended, and nobody knows whether it was sent"
+            self._give_up(waiting.record.id, Cause.UNREACHABLE, text)
 
     def _ask(self, waiting: Waiting) -> None:
         if self._delivery.is_waiting(waiting.record.id):
@@ -364,16 +369,9 @@ class Outbox:
         waiting.end(has_failed=cause is Cause.UNREACHABLE)
         self._delivery.forget(message_id)
         self._note_settled(message_id)
-        self._hook(
-            MessageUndelivered(
-                agent=self._me.name,
-                performative=waiting.message.performative.value,
-                peer=waiting.to.name,
-                cause=cause,
-                text=text,
-            )
-        )
-        waiting.on_lost(waiting.record, Reason(cause=cause, text=text, about=waiting.to.name))
+        reason = Reason(cause=cause, text=text, about=waiting.to.name)
+        self._hook(waiting.undelivered(self._me.name, reason))
+        waiting.on_lost(waiting.record, reason)
 
     def _settle(self, message_id: str, *, is_acknowledged: bool) -> None:
         waiting = self._drop(message_id)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
+from behaviours.events import MessageUndelivered
 from ontology.acl import AclMessage
 from ontology.aid import AgentIdentifier
+from ontology.codecs import from_json
 from ontology.content import Reason
 from resilience.breakers import Attempt
 from resilience.outbox import Outgoing
@@ -41,6 +44,23 @@ class Waiting:
     timer: asyncio.TimerHandle | None = None
     attempt: Attempt | None = None
     """What the peer's breaker is to be told of."""
+
+    @classmethod
+    def left(cls, record: Outgoing, on_lost: OnLost) -> Self:
+        """What a former process has left."""
+        message = from_json(record.message)
+        to = message.receiver[0] if message.receiver else AgentIdentifier.of(record.to)
+        return cls(record, message, to, on_lost, lambda _is_acknowledged: None, is_left=True)
+
+    def undelivered(self, agent: str, reason: Reason) -> MessageUndelivered:
+        """What is told of it when it is given up."""
+        return MessageUndelivered(
+            agent=agent,
+            performative=self.message.performative.value,
+            peer=self.to.name,
+            cause=reason.cause,
+            text=reason.text,
+        )
 
     def end(self, *, has_failed: bool | None) -> None:
         """Tell the peer's breaker how the attempt ended; None: nobody knows."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from functools import partial
 from typing import Any
 
 import pytest
 
 from agents.base import LocutionAgent
-from behaviours import chronicling
+from behaviours import chronicling, seating
 from behaviours.events import (
     ConversationEnded,
     ConversationLeft,
@@ -26,6 +27,8 @@ from behaviours.receipts import MARK
 from behaviours.wire import render
 from ontology.acl import AclMessage, Performative
 from ontology.content import LANGUAGE
+from protocols.history import Opened, write
+from protocols.table import Role
 from resilience.inbox import Hold
 from resilience.journal import Effects, Policy
 from resilience.memory import MemoryJournal
@@ -35,6 +38,7 @@ from resilience.snapshots import Snapshot
 from tests.behaviours.puppets import Puppet
 from tests.behaviours.samples import SUMS, Add, Adder, Asker, Forward, Half, Sum
 from tests.conftest import World, becomes
+from tests.protocols.samples import NOW
 
 
 async def die(agent: LocutionAgent) -> None:
@@ -331,9 +335,7 @@ async def test_while_the_store_is_down_nothing_is_handled_and_nothing_lost(world
     await nothing_is_left(journal, "adder")
 
 
-async def test_of_two_replicas_one_works_and_the_other_takes_over(
-    world: World, journal: MemoryJournal
-) -> None:
+async def test_of_two_replicas_one_works(world: World, journal: MemoryJournal) -> None:
     asker = await world.start(Asker, "asker")
     replicas = {
         name: await world.start(partial(Adder), "adder", journal=journal, replica=name) for name in ("a", "b")
@@ -389,3 +391,57 @@ async def test_sessions_that_do_not_acknowledge_hold_up_nobody(world: World) -> 
         await nothing_is_left(journal, "adder")
     asker = await world.start(Asker, "operator")
     assert value(await asker.request(adder.me, Add(a=2, b=2))) == 4
+
+
+async def test_what_is_over_is_not_remembered(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seating, "LINGER", 0.0)
+    adder, asker = await world.start(Adder, "adder"), await world.start(Asker, "asker")
+    for number in range(20):
+        assert value(await asker.request(adder.me, Add(a=number, b=0))) == number
+
+    def left() -> int:
+        gc.collect()
+        return len(adder.enduring._works) + len(asker.enduring._works)
+
+    await becomes(lambda: left() == 0)
+
+
+async def test_what_may_not_have_gone_to_one_that_does_not_acknowledge_is_told_of(world: World) -> None:
+    """Nobody knows whether it was sent before the kill: it is neither sent twice nor lost without a word."""
+    journal = MemoryJournal(Policy(retrying=Retrying(first=0.01, most=0.02)))
+    plain = await Puppet.start(world, "plain")
+    asker = await world.start(Asker, "asker", journal=journal)
+    asker.enduring.outbox._hand_over = lambda _message_id: None  # type: ignore[method-assign]
+    telling = asyncio.create_task(asker.inform(plain.jid, Half(done=0.5)))
+    await becomes(lambda: len(asker.enduring.outbox) == 1)
+    await asker.enduring.journaling.settled()
+    await die(asker)
+    telling.cancel()
+    asker = await world.start(Asker, "asker", journal=journal)
+    await nothing_is_left(journal, "asker")
+    (letter,) = asker.ports.dead_letters.list()
+    assert letter.text == "the process that said it has ended, and nobody knows whether it was sent"
+    await plain.hears_nothing(asker.me)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "act", "why"),
+    [
+        ("fipa-nonsense", "request", "the protocol 'fipa-nonsense' is not spoken here"),
+        ("fipa-request", "inform", "the history breaks fipa-request"),
+    ],
+)
+async def test_a_history_that_cannot_have_been_is_left_and_the_agent_starts(
+    world: World, journal: MemoryJournal, protocol: str, act: str, why: str
+) -> None:
+    me, key = "adder@localhost", "conversation/participant/x@localhost/c1"
+    message = AclMessage(
+        performative=Performative(act), protocol=protocol, conversation_id="c1", reply_with="r1"
+    )
+    opened = Opened(protocol=protocol, role=Role.PARTICIPANT, peer="x@localhost", message=message, at=NOW)
+    written = Snapshot(agent=me, key=f"{key}#000000", form=1, text=write(opened))
+    await journal.commit(Effects(agent=me, put=(written,)))
+    adder, asker = await world.start(Adder, "adder", journal=journal), await world.start(Asker, "asker")
+    (left,) = world.of(ConversationLeft, agent=me)
+    assert why in left.text
+    assert value(await asker.request(adder.me, Add(a=1, b=1))) == 2

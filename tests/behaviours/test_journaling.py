@@ -142,6 +142,7 @@ async def test_what_has_been_taken_over_is_not_written_any_more(bench):
     assert bench.happened.empty()
     assert bench.store.commits == [("a",)]
     assert await bench.store.snapshots(ME) == ()
+    assert not bench.journaling._held, "what is another's is not renewed any more"
 
 
 async def test_the_end_of_a_piece_of_work_is_written_with_it(bench):
