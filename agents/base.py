@@ -27,14 +27,16 @@ from behaviours.authority import Policy
 from behaviours.clocking import system_now
 from behaviours.connection import XmppConnection
 from behaviours.delivery import Delivery
-from behaviours.enduring import MAIN, Enduring
+from behaviours.enduring import Enduring
 from behaviours.events import Connected, Disconnected, Fact, Hook, ignore
 from behaviours.handlers import Handlers
 from behaviours.introducing import Introducing
+from behaviours.living import MAIN, checked
 from behaviours.mailroom import Mailroom
 from behaviours.outcomes import Answer, Refuse
 from behaviours.participating import Participation
 from behaviours.pubsub import Line
+from behaviours.queueing import Turns
 from behaviours.receiving import Receiving
 from behaviours.signing import SigningKey
 from behaviours.supervising import Supervisor
@@ -95,7 +97,8 @@ class Ports:
     journal: Journal = field(default_factory=MemoryJournal)
     """Where conversations and messages on their way are written down."""
     replica: str = MAIN
-    """Which replica of the agent this process is; each has a name of its own, and the same at each start."""
+    """Which replica of the agent this process is; each has a name of its own, and the same at each start. It
+    is the resource of its JID where the journal survives: of two with one name the server keeps the newer."""
     clock: Callable[[], datetime] = system_now
     connect: Callable[..., Connection] = XmppConnection
     """Makes the session; it is called as `XmppConnection` is. A simulation brings its own."""
@@ -109,6 +112,9 @@ class Ports:
     """The public keys of others that are known for certain, by bare JID."""
     operator: str | None = None
     """The bare JID of the one who may have dead letters replayed; by default nobody may."""
+
+    def __post_init__(self) -> None:
+        checked(self.replica)
 
 
 class LocutionAgent(Speaker, Agent):
@@ -176,11 +182,10 @@ class LocutionAgent(Speaker, Agent):
         # domain, nor reconnects, nor sees stanzas without body; so it is replaced as a whole.
         self._stopping = None
         await self._hook_plugin_before_connection()
-        stanzas: asyncio.Queue[Element] = asyncio.Queue()
+        stanzas = Turns()
         self.introducing = Introducing(self.me, self.authority, self.find_key, stanzas.put_nowait)
-        jid = str(self.jid) if self.jid.resource else f"{self.jid.bare}/{secrets.token_hex(4)}"
         connection = self.ports.connect(
-            jid,
+            self._address(),
             self.password,
             host=self.server.host,
             port=self.server.port,
@@ -242,6 +247,16 @@ class LocutionAgent(Speaker, Agent):
         if self.is_alive():  # else it has stopped itself
             await self._hook_after_ready()
 
+    def _address(self) -> str:
+        """The full JID to log in with: the former one, where what we did under it is written down.
+
+        Peers look after that one. Where nothing is, they are not to mistake us for the one that they know.
+        """
+        if self.jid.resource:
+            return str(self.jid)
+        resource = self.ports.replica if self.ports.journal.survives else secrets.token_hex(4)
+        return f"{self.jid.bare}/{resource}"
+
     async def _async_stop(self) -> None:
         try:
             if self.is_alive():
@@ -284,7 +299,7 @@ class LocutionAgent(Speaker, Agent):
         if task.initiator.name != self.ports.operator:
             text = f"only the operator, {self.ports.operator}, may have dead letters replayed"
             return Refuse(Cause.UNAUTHORISED, text)
-        return await self.mailroom.replaying.replay(self.me.name, action.letter)
+        return await self.mailroom.replaying.replay(self.me.name, action.letter, again=action.again)
 
     def _send_or_drop(self, stanza: str) -> None:
         """Write what is of no use later, if it can be written now."""

@@ -40,10 +40,11 @@ from learning.errors import (
     LearningError,
     MissingExtraError,
     ModelError,
+    NoRoomError,
 )
 from learning.models import LoadedModel, TrainedModel
 from learning.networks import networks as known_networks
-from learning.registry import ModelStore
+from learning.registry import LEAST_ROOM, ModelStore
 from learning.training import EpochEnded, check, train
 from ontology.errors import Cause
 from ontology.management import ServiceDescription
@@ -121,6 +122,8 @@ class Learner(RegisteredAgent):
         """Each bid, with its expected seconds, waiting left out."""
         self._working: dict[asyncio.Future[tuple[TrainedModel, ModelVersion]], threading.Event] = {}
         """What runs in a thread now, and what stops it: one training, and one that is being cancelled."""
+        self._room = LEAST_ROOM
+        """Bytes that the folder is to have room for before anything is trained: what it had not last time."""
         self._rates: dict[tuple[str, int, int, int, str], float] = {}
         self._looked_at: dict[tuple[object, ...], tuple[int, int, int]] = {}
         self._loaded: dict[str, LoadedModel] = {}
@@ -204,7 +207,9 @@ class Learner(RegisteredAgent):
         if count <= self._queue:
             return None
         are = "training is" if count == 1 else "trainings are"
-        return Refuse(Cause.OVERLOADED, f"{count} {are} under way or waiting; ask again later")
+        text = f"{count} {are} under way or waiting; ask again later"
+        # By then the one that is under way should have ended.
+        return Refuse(Cause.OVERLOADED, text, retry_after=next(iter(self._pending.values())))
 
     async def _train(self, action: Train, task: Participation) -> Answer:
         loop, cancelled = asyncio.get_running_loop(), threading.Event()
@@ -223,13 +228,14 @@ class Learner(RegisteredAgent):
         told = _Paced(tell if action.notify else lambda _ended: None)
 
         def work() -> tuple[TrainedModel, ModelVersion]:
+            self._store.check(action.model, self._room)
             data = self._data.load(action.dataset)
             device = self._device if action.device == "auto" else choose_device(action.device)
             model = train(action, data, device=device, on_progress=told, is_cancelled=cancelled.is_set)
             told.finish()
             if cancelled.is_set():
                 raise Cancelled(model.epochs)
-            return model, self._store.save(model, now=self.ports.clock())
+            return model, self._save(model)
 
         # A thread of its own: trainings in the loop's few threads would leave none for predictions.
         thread = ThreadPoolExecutor(1, thread_name_prefix=f"{self.me.local_name}-training")
@@ -258,6 +264,16 @@ class Learner(RegisteredAgent):
             resources=describe_resources(),
         )
 
+    def _save(self, model: TrainedModel) -> ModelVersion:
+        """Keep a model. Runs in a thread."""
+        try:
+            version = self._store.save(model, now=self.ports.clock())
+        except NoRoomError as error:
+            self._room = error.room
+            raise
+        self._room = LEAST_ROOM
+        return version
+
     async def _async_stop(self) -> None:
         await super()._async_stop()
         for cancelled in self._working.values():
@@ -271,7 +287,11 @@ class Learner(RegisteredAgent):
             working.exception()  # whoever waits for it gets it; if nobody does, it is no news
 
     def _measure(self, action: Train) -> tuple[int, float, DeviceDescription]:
-        """Rows of the dataset, and rows per second on the device for it. Runs in a thread."""
+        """Rows of the dataset, and rows per second on the device for it. Runs in a thread.
+
+        What could not be kept is not bid for: it would be trained for nothing, each time that it is awarded.
+        """
+        self._store.check(action.model, self._room)
         device = self._device if action.device == "auto" else choose_device(action.device)
         rows, inputs, outputs = self._look_at(action)
         key = (action.network, inputs, outputs, action.batch_size, str(device))

@@ -6,7 +6,9 @@ import asyncio
 import random
 
 from agents.base import LocutionAgent, Ports, Server
+from behaviours.handlers import Handlers
 from behaviours.outcomes import Failed, Outcome, Succeeded, sentence
+from behaviours.services import spoken
 from behaviours.shells import Shell
 from ontology.aid import AgentIdentifier
 from ontology.content import LANGUAGE, Reason
@@ -23,7 +25,6 @@ from ontology.management import (
     ServiceDescription,
 )
 from ontology.quantities import Seconds
-from protocols.registry import TABLES
 from resilience.backoff import delay
 
 LEASE = 60.0
@@ -132,7 +133,7 @@ class Entry:
             description = DfAgentDescription(
                 name=self._agent.me,
                 services=services,
-                protocols=tuple(each.name for each in TABLES),
+                protocols=spoken(Handlers.of(self._agent)),
                 ontologies=tuple(each.label for each in self._agent.ontologies),
                 languages=(LANGUAGE,),
                 lease_time=self._agent.lease,

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from behaviours.clocking import after
@@ -119,18 +120,20 @@ class _House:
             self.tell(bidder, Performative.CFP, call, self.within)
         waits = [asyncio.ensure_future(self._bid(bidder)) for bidder in asked]
         try:
-            found = [await each for each in asyncio.as_completed(waits)]
+            found = [each for each in await asyncio.gather(*waits) if each is not None]
         finally:
             for wait in waits:
                 wait.cancel()
+        # A handler that runs again is to go the same way, and hears all bids at once.
+        found.sort(key=lambda each: each[0])
         # Some may have bid and left while others were still thinking.
-        return [each for each in found if each is not None and not each[0].seat.is_over]
+        return [(who, bid, message) for _at, who, bid, message in found if not who.seat.is_over]
 
-    async def _bid(self, bidder: _Bidder) -> tuple[_Bidder, PriceBid, AclMessage] | None:
-        """Wait for a bidder's answer to a call: a bid; None if it is silent or leaves."""
+    async def _bid(self, bidder: _Bidder) -> tuple[datetime, _Bidder, PriceBid, AclMessage] | None:
+        """Wait for a bidder's answer to a call: when it came, and the bid; None if it is silent or leaves."""
         while True:
             match await bidder.seat.step():
-                case Heard(message) if message.performative is Performative.PROPOSE:
+                case Heard(message, at) if message.performative is Performative.PROPOSE:
                     try:
                         term = INTERACTION.parse(message.content)
                     except ContentError as error:
@@ -138,7 +141,7 @@ class _House:
                         return None
                     if isinstance(term, PriceBid):
                         greet(self.hub, bidder.seat)
-                        return bidder, term, message
+                        return at, bidder, term, message
                     reject(bidder.seat, message, Cause.UNSUPPORTED_VALUE, f"a bid is a {PriceBid.tag}")
                     return None
                 case Overdue():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from behaviours.authority import Policy, Saying, Verdict, own_domain, tags_of
 from behaviours.clocking import system_now
 from behaviours.conversing import Seat
 from behaviours.events import Hook, MessageDisbelieved, ignore
+from behaviours.sorting import protocol_of
 from behaviours.vouching import KeyRing, Vouching, nobody
 from behaviours.wire import Received, Unreadable
 from ontology.acl import AclMessage
@@ -59,6 +60,43 @@ class Authority:
     def forbids(self, message: AclMessage, peer: AgentIdentifier, protocol: Protocol | None) -> str | None:
         """Why the rules do not allow a message that begins something, in one sentence, signed or not."""
         return self._verdict(message, peer, protocol).why_not
+
+    def bars(
+        self,
+        proxied: AclMessage,
+        peer: AgentIdentifier,
+        inner: AclMessage,
+        protocol: Protocol | None,
+        targets: Iterable[AgentIdentifier],
+    ) -> dict[str, str]:
+        """Why somebody may not say itself what it has us say to others: a sentence by each one's name.
+
+        They judge us, who speak to them, and not who is behind it. What it would have to sign is passed on
+        only where that had to be signed as well: nothing else shows that it comes from there.
+
+        Args:
+            proxied: what it has said to us.
+            peer: who that is.
+            inner: what we are to say.
+            protocol: the one that this opens; None outside any.
+            targets: to whom.
+        """
+        tags = tags_of(inner) if self.policy.looks_at_tags else ()
+        is_signed = self._verdict(proxied, peer, protocol_of(proxied)).is_to_be_signed
+        barred = {}
+        for target in targets:
+            name = None if protocol is None else protocol.name
+            saying = Saying(peer=peer, receiver=target, act=inner.performative, protocol=name, tags=tags)
+            verdict = self.policy.judge(saying)
+            if verdict.why_not is not None:
+                barred[target.name] = verdict.why_not
+            elif verdict.is_to_be_signed and not is_signed:
+                barred[target.name] = (
+                    f"{peer} may send {inner.performative.value} to {target.local_name} only signed, and a "
+                    f"{proxied.performative.value} to {self._me.local_name} need not be: the rule for that "
+                    "takes require_signature = true"
+                )
+        return barred
 
     def hears(self, unreadable: Unreadable) -> bool:
         """Whether what is no ACL message is taken. Nobody can sign such."""

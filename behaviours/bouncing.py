@@ -5,7 +5,7 @@ from __future__ import annotations
 from behaviours.wire import Bounced
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
-from ontology.content import Reason, explain
+from ontology.content import Reason, as_content
 
 _MEANING = {
     "service-unavailable": "there is no such agent, or it is offline",
@@ -23,7 +23,7 @@ _MEANING = {
 def failure_of(message: AclMessage, me: AgentIdentifier, reason: Reason) -> AclMessage:
     """What the agent management system says of a message that it cannot deliver (FIPA00067)."""
     ams = AgentIdentifier(name=f"ams@{me.domain}")
-    content = explain(reason.cause, reason.text, reason.about)
+    content = as_content(reason)
     return message.reply(Performative.FAILURE, sender=ams, receiver=(me,), content=content)
 
 

@@ -95,7 +95,7 @@ class _Proxying:
             act = message.performative.value
             self.hub.emit(OutOfSequence(agent=self.hub.me.name, performative=act, peer=origin, text=text))
         elif message.performative in _FINAL:
-            self.replies[origin] = outcome_of(self.hub, self.seat, Heard(message))
+            self.replies[origin] = outcome_of(self.hub, self.seat, Heard(message, self.hub.now()))
 
 
 async def proxy(

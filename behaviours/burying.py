@@ -14,6 +14,7 @@ from ontology.acl import AclMessage
 from ontology.aid import AgentIdentifier
 from ontology.codecs import to_json
 from ontology.content import Reason
+from ontology.errors import Cause
 from resilience.dead_letters import ORIGINAL_LIMIT, DeadLetter, DeadLetters
 from resilience.outbox import Outgoing
 
@@ -60,7 +61,21 @@ class Burying:
         """
         self._keep(**self._place(message, peer), is_inbound=True, cause=cause, text=text, attempts=attempts)
 
-    def lost(self, message: AclMessage, to: AgentIdentifier, record: Outgoing | None, reason: Reason) -> None:
+    def poison(self, message: AclMessage, peer: AgentIdentifier, what: str, times: int) -> str:
+        """Keep a message that has ended our process so many times; what is said of that, in one sentence."""
+        text = f"{what} has ended {self._me.partition('@')[0]} {times} times; it is not tried again"
+        self.unhandled(message, peer, Cause.INTERNAL_ERROR, text, attempts=times)
+        return text
+
+    def lost(
+        self,
+        message: AclMessage,
+        to: AgentIdentifier,
+        record: Outgoing | None,
+        reason: Reason,
+        *,
+        is_left: bool = False,
+    ) -> None:
         """Keep a message of ours that did not get through.
 
         It is filed under the id that it has in the outbox: should we die before the outbox lets go of it, it
@@ -71,13 +86,16 @@ class Burying:
             to: whom it was for.
             record: how it stood in the outbox; None for a notice, which stands nowhere.
             reason: why it was given up.
+            is_left: whether a former process has left it, and may have sent it without counting that.
         """
+        attempts = 1 if record is None else max(record.attempts, is_left)
         self._keep(
             **self._place(message, to),
             is_inbound=False,
             cause=reason.cause,
             text=reason.text,
-            attempts=record.attempts if record is not None else 0,
+            attempts=attempts,
+            made=record.made if record is not None else self._now(),
             message_id=record.id if record is not None else "",
         )
 

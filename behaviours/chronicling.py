@@ -63,10 +63,23 @@ class Guard:
         key = InboxKey(receiver=me, sender=self.sender, message_id=self.message_id)
         return Hold(key=key, owner=self.owner)
 
+    def to_json(self) -> str:
+        """As it is written down."""
+        return json.dumps(asdict(self))
+
+    def snapshot(self, agent: str, key: str) -> Snapshot:
+        """As it is written down beside the conversation of that key."""
+        return Snapshot(agent=agent, key=key + _GUARD, form=history.FORM, text=self.to_json())
+
 
 def key_of(role: Role, peer: str, conversation_id: str) -> str:
     """What a conversation's snapshots are kept under, each with a number behind it."""
     return f"{CONVERSATION}{role.value}/{peer}/{conversation_id}"
+
+
+def entry_of(key: str, number: int = 0) -> str:
+    """What an entry of a conversation's history is kept under; number 0 is its beginning."""
+    return f"{key}{_NUMBER}{number:06}"
 
 
 class Work:
@@ -118,19 +131,23 @@ class Work:
     def guarded(self, guard: Guard) -> None:
         """Write down whose work it is."""
         self.guard = guard
-        self.put(self.key + _GUARD, history.FORM, json.dumps(asdict(guard)))
+        self.put(self.key + _GUARD, guard.to_json)
 
-    def put(self, key: str, form: int, text: str, then: Then | None = None) -> None:
+    def put(self, key: str, text: Callable[[], str], then: Then | None = None) -> None:
         """Write a snapshot with the next commit."""
         if self._is_closed:
             return
         self._keys[key] = None
-        snapshot = Snapshot(agent=self.agent, key=key, form=form, text=text)
-        self.lane.note(put=(snapshot,), then=then)
 
-    def known(self, keys: Iterable[str]) -> None:
+        def snapshot() -> Snapshot:
+            return Snapshot(agent=self.agent, key=key, form=history.FORM, text=text())
+
+        self.lane.note(put={key: snapshot}, then=then)
+
+    def known(self, keys: Sequence[str]) -> None:
         """Take note of snapshots that are written already."""
         self._keys.update(dict.fromkeys(keys))
+        self.lane.known(keys)
 
     def chronicle(self, key: str, events: Sequence[Event] = ()) -> Chronicle:
         """Begin or take up the chronicle of one of its conversations."""
@@ -160,7 +177,7 @@ class Work:
             return
         self._is_closed = True
         self.lane.note(remove=tuple(self._keys))
-        if self.lane.hold is not None:
+        if self.guard is not None and self.guard.sender:
             self.lane.finish("" if self._last is None else to_json(self._last))
         self._journaling.drop(self.lane)
 
@@ -200,9 +217,9 @@ class Chronicle:
 
     def write(self, event: Event, then: Then | None = None) -> None:
         """Write down what has happened; while we are behind it happens after what is left."""
-        key = f"{self.key}{_NUMBER}{self._count:06}"
+        key = entry_of(self.key, self._count)
         self._count += 1
-        self.work.put(key, history.FORM, history.write(event), then)
+        self.work.put(key, lambda: history.write(event), then)
 
     def add(self, event: Event, then: Then | None = None) -> None:
         """As `write`, while we are behind."""

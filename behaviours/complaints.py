@@ -42,10 +42,11 @@ class Complaints:
         me: the bare JID of the agent, for the facts.
         emit: sink of facts.
         answer: sends a message whose loss changes nothing.
+        mention: sends one that is not even written down.
     """
 
-    def __init__(self, me: str, emit: Callable[[Fact], None], answer: Answer) -> None:
-        self._me, self._emit, self._answer = me, emit, answer
+    def __init__(self, me: str, emit: Callable[[Fact], None], answer: Answer, mention: Answer) -> None:
+        self._me, self._emit, self._answer, self._mention = me, emit, answer, mention
         self._told: dict[str, tuple[float, int]] = {}
         self._stopped: OrderedDict[tuple[str, str], str] = OrderedDict()
         """By peer and conversation-id: the reply-with of the cancel."""
@@ -78,6 +79,26 @@ class Complaints:
 
     def refuse(self, message: AclMessage, peer: AgentIdentifier, cause: Cause, text: str) -> None:
         """Refuse to open a conversation, by the act that its protocol has for that."""
+        self._refuse(message, peer, cause, text, explain(cause, text), self._answer)
+
+    def put_off(self, message: AclMessage, peer: AgentIdentifier, text: str, retry_after: float) -> None:
+        """Refuse to open a conversation now.
+
+        Nothing of that is written down, so that it costs next to nothing: the message counts as never
+        processed, and whoever misses the refusal asks after it and says it again.
+        """
+        content = explain(Cause.OVERLOADED, text, retry_after=retry_after)
+        self._refuse(message, peer, Cause.OVERLOADED, text, content, self._mention)
+
+    def _refuse(
+        self,
+        message: AclMessage,
+        peer: AgentIdentifier,
+        cause: Cause,
+        text: str,
+        content: str,
+        answer: Answer,
+    ) -> None:
         opening = message.performative
         fact = ConversationRefused(
             agent=self._me, performative=opening.value, peer=peer.name, cause=cause, text=text
@@ -85,7 +106,7 @@ class Complaints:
         self._emit(fact)
         act = _REFUSALS.get(opening, Performative.REFUSE)
         for each in _askers(message, peer):
-            self._tell(message, each, act, explain(cause, text))
+            answer(_reply(message, act, content), each)
 
     def too_late_to_cancel(self, message: AclMessage, peer: AgentIdentifier) -> None:
         """Tell an initiator whose cancel crossed our last word that there is nothing to cancel any more."""
@@ -124,8 +145,7 @@ class Complaints:
         self._emit(OutOfSequence(agent=self._me, performative=act, peer=peer.name, text=text))
 
     def _tell(self, message: AclMessage, to: AgentIdentifier, act: Performative, content: str) -> None:
-        # The words are our own: JSON, whatever the language and encoding of what they answer.
-        self._answer(message.reply(act, content=content, language=LANGUAGE, encoding=None), to)
+        self._answer(_reply(message, act, content), to)
 
     def _may_answer(self, peer: AgentIdentifier) -> bool:
         now = asyncio.get_running_loop().time()
@@ -136,6 +156,11 @@ class Complaints:
             self._told.clear()
         self._told[peer.name] = (since, count + 1)
         return count < A_MINUTE
+
+
+def _reply(message: AclMessage, act: Performative, content: str) -> AclMessage:
+    """An answer in words of our own: JSON, whatever the language and encoding of what it answers."""
+    return message.reply(act, content=content, language=LANGUAGE, encoding=None)
 
 
 def _askers(message: AclMessage, peer: AgentIdentifier) -> tuple[AgentIdentifier, ...]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -25,8 +24,9 @@ from slixmpp.xmlstream import register_stanza_plugin
 from slixmpp.xmlstream.xmlstream import NotConnectedError
 from spade.xmpp_client import XMPPClient
 
+from behaviours.refusing import end_for_good, no_resource, no_session
 from behaviours.resuming import Resuming
-from behaviours.transport import ConnectionFailed, Life, RequestRefused, Transport
+from behaviours.transport import ConnectionFailed, Life, RequestRefused, Transport, trusting
 from behaviours.wire import MESSAGE, Element
 from resilience.backoff import delay
 
@@ -35,9 +35,8 @@ _log = logging.getLogger(__name__)
 START_TIMEOUT = 20.0
 """Seconds in which the first session must stand. Generous, for servers that throttle logins."""
 
-KEEPALIVE_SECONDS = 5
-"""How often an idle connection is tried: a frozen server is noticed within this and the time below."""
-KEEPALIVE_TIMEOUT = 3
+KEEPALIVE_SECONDS, KEEPALIVE_TIMEOUT = 5, 3
+"""How often an idle connection is tried, and for how long: a frozen server is noticed within both."""
 
 RECONNECT_MOST = 5.0
 """The longest pause between attempts, in seconds."""
@@ -50,7 +49,6 @@ BEFORE_BINDING = 9000
 
 REMEMBERED = 10_000
 """Full JIDs that are known to answer probes; they are learnt anew when there are more."""
-
 
 __all__ = ["ConnectionFailed", "Life", "RequestRefused", "Transport", "XmppConnection"]
 
@@ -90,8 +88,7 @@ class XmppConnection(XMPPClient):
         super().__init__(jid, password, verify, auto_register)
         self._address = (host, port)
         if verify and ca_file is not None:
-            # Only our own authority: loading it into the default context would trust the system's too.
-            self.ssl_context = ssl.create_default_context(cafile=str(ca_file))
+            self.ssl_context = trusting(ca_file)
         self._on_message, self._on_online = on_message, on_online
         self._on_offline, self._on_fatal = on_offline, on_fatal
         self._rng = rng
@@ -106,23 +103,20 @@ class XmppConnection(XMPPClient):
         self._requests: set[asyncio.Future[Any]] = set()
         self._watchers: list[tuple[Callable[[Element], bool], Callable[[], None]]] = []
         self._login: set[asyncio.Task[Any]] = set()
-        self._has_stood = False
-        self._online_since = -RETURN_WITHIN
+        self._has_stood, self._online_since = False, -RETURN_WITHIN
         self._resuming = Resuming(super().send_raw, self._resumed, self._drop_requests)
         register_stanza_plugin(StreamFeatures, StreamManagement)
         self.register_feature("sm", self._resume, restart=True, order=BEFORE_BINDING)
+        self._stream_feature_handlers["bind"] = (self._bind, True)
         # SPADE 4.1.4: its keepalive notices a frozen server after 84 s; `_keep_alive` takes its place.
         self["xep_0199"].disable_keepalive()
         self._keeping_alive: asyncio.Task[None] | None = None
-        for name, handler in (
-            ("session_start", self._started),
-            ("disconnected", self._ended),
-            ("failed_all_auth", self._rejected),
-            ("stream_error", self._stream_failed),
-            ("connection_failed", self._unreached),
-            ("ssl_invalid_chain", self._untrusted),
-        ):
-            self.add_event_handler(name, handler)
+        self.add_event_handler("session_start", self._started)
+        self.add_event_handler("disconnected", self._ended)
+        self.add_event_handler("failed_all_auth", self._rejected)
+        self.add_event_handler("stream_error", self._stream_failed)
+        self.add_event_handler("connection_failed", self._unreached)
+        self.add_event_handler("ssl_invalid_chain", self._untrusted)
 
     @property
     def is_online(self) -> bool:
@@ -144,9 +138,7 @@ class XmppConnection(XMPPClient):
         try:
             await asyncio.wait_for(asyncio.shield(self._first), timeout)
         except TimeoutError:
-            why = self._last_error or "it did not answer"
-            host, port = self._address
-            self._fatal = f"{self.boundjid.bare}: no session with {host}:{port} within {timeout:g} s: {why}"
+            self._fatal = no_session(self.boundjid.bare, self._address, timeout, self._last_error)
             await self.close()
             raise ConnectionFailed(self._fatal) from None
         except (ConnectionFailed, asyncio.CancelledError):
@@ -165,9 +157,8 @@ class XmppConnection(XMPPClient):
             await asyncio.wait({self.disconnect(wait=0.5)}, timeout=2)
         # slixmpp leaves the task that empties its queue running for ever.
         filters: asyncio.Task[None] | None = self.__dict__.get("_run_out_filters")
-        tasks = [task for task in (self._coming_back, self._keeping_alive, filters) if task is not None]
-        tasks += self._login
-        for task in tasks:
+        running = (*self._login, self._coming_back, self._keeping_alive, filters)
+        for task in (tasks := [task for task in running if task is not None]):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
@@ -300,6 +291,20 @@ class XmppConnection(XMPPClient):
         self._resuming.is_offered = True
         return self._resuming.can_resume and await self._resuming.resume()
 
+    async def _bind(self, features: object) -> bool:
+        """Ask for a resource (RFC 6120, 7); slixmpp takes a refusal for an answer. True ends the login."""
+        iq, resource, bind = self.make_iq_set(), self.requested_jid.resource, self["feature_bind"]
+        iq["bind"]["resource"] = resource
+        try:
+            answer = await iq.send()
+        except IqError as error:
+            self._last_error = no_resource(resource, error.condition, error.text)
+            self.abort()
+            return True
+        bind.features = features
+        bind._on_bind_response(answer)  # noqa: SLF001 - what follows from it is not ours to repeat
+        return False
+
     def _resumed(self) -> None:
         self.bound = self.sessionstarted = True
         self.event("session_resumed")
@@ -384,10 +389,8 @@ class XmppConnection(XMPPClient):
         self._resuming.forget()
         condition = error["condition"]
         self._last_error = f"the server ended the stream: {condition} {error['text'] or ''}".strip()
-        if condition == "conflict":
-            self._fail(f"{self.boundjid.full}: the same full JID has logged in elsewhere (conflict)")
-        elif condition == "host-unknown":
-            self._fail(f"{self.boundjid.bare}: the server does not serve {self.boundjid.host}")
+        if (why := end_for_good(condition, self.full_jid)) is not None:
+            self._fail(why)
 
     def _fail(self, text: str) -> None:
         self._fatal = text

@@ -9,6 +9,7 @@ import asyncio
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from behaviours.clocking import after
 from behaviours.conversing import Seat
@@ -176,7 +177,8 @@ async def _collect(
 ) -> list[Proposal]:
     """Wait for the answers of one round, in order of arrival."""
     proposals: list[Proposal] = []
-    answers = [asyncio.ensure_future(_proposal(hub, seat)) for seat in seats]
+    came: dict[str, datetime] = {}
+    answers = [asyncio.ensure_future(_proposal(hub, seat, came)) for seat in seats]
     try:
         for next_one in asyncio.as_completed(answers):
             answer = await next_one
@@ -189,7 +191,9 @@ async def _collect(
     finally:
         for each in answers:
             each.cancel()
-    return proposals
+    # A handler that runs again is to make the same choice, and hears all of this at once.
+    places = {seat.peer.name: place for place, seat in enumerate(seats)}
+    return sorted(proposals, key=lambda each: (came[each.participant.name], places[each.participant.name]))
 
 
 def _decide(
@@ -221,11 +225,12 @@ def _call_again(hub: Hub, seat: Seat, proposal: Proposal, content: str, within: 
     )
 
 
-async def _proposal(hub: Hub, seat: Seat) -> Proposal | tuple[str, Outcome]:
-    """Wait for one participant's first answer to a cfp."""
+async def _proposal(hub: Hub, seat: Seat, came: dict[str, datetime]) -> Proposal | tuple[str, Outcome]:
+    """Wait for one participant's first answer to a cfp; when a proposal came is noted."""
     while True:
         match await seat.step():
-            case Heard(message) if message.performative is Performative.PROPOSE:
+            case Heard(message, at) if message.performative is Performative.PROPOSE:
+                came[seat.peer.name] = at
                 try:
                     term = hub.ontology_of(message).parse(message.content)
                 except ContentError as error:

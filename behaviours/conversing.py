@@ -158,7 +158,8 @@ class Seat:
             RemoteProtocolError: the peer must not say that now. Nothing has changed.
         """
         message = unechoed(self.conversation, message)
-        heard = history.Heard(message=self._as_of_peer(message), id=message_id)
+        now = self._room.now()
+        heard = history.Heard(message=self._as_of_peer(message), id=message_id, at=now)
         if self._tip is not None:
             self._tip = history.after(self.protocol, self._tip, heard)
             self.chronicle.add(heard)
@@ -170,7 +171,7 @@ class Seat:
             self.cancel = message
         is_too_much = self._is_full and not self.protocol.is_terminal(moved.state)
         if not is_too_much:
-            self._add(Heard(message))
+            self._add(Heard(message, now))
         if not self._is_news(message, moved):
             self.chronicle.write(heard)
         self._move(moved)
@@ -241,17 +242,19 @@ class Seat:
             await self._arrived.wait()
         return self._steps.popleft()
 
-    def watch(self, gone_after: int | None = None) -> None:
+    def watch(self, away: float = 0.0) -> None:
         """From now on look whether the peer is still there, until the conversation is over.
 
         Args:
-            gone_after: looks in a row that must find it gone; by default `watching.GONE_AFTER`.
+            away: seconds that it may be away in any case, however few the room allows.
         """
         if self._watch is None and not self.is_over:
-            self._watch = asyncio.get_running_loop().create_task(self._look(gone_after))
+            longest = max(away, self._room.away)
+            self._watch = asyncio.get_running_loop().create_task(self._look(longest))
 
-    async def _look(self, gone_after: int | None) -> None:
-        how = await absence(self._room.transport, lambda: self.peer.jid, gone_after)
+    async def _look(self, away: float) -> None:
+        room = self._room
+        how = await absence(room.transport, lambda: self.peer.jid, away, lambda: room.seek(self))
         self._take_back()
         self.lose(Reason(cause=Cause.VANISHED, text=f"{self.peer} {how}", about=self.peer.name))
 
@@ -308,12 +311,12 @@ class Seat:
 
     def _happen_again(self, event: history.Event) -> None:
         match event:
-            case history.Heard(message=message):
+            case history.Heard(message=message, at=at):
                 if message.sender is not None and message.sender.name == self.conversation.peer:
                     self.peer = message.sender
                 if message.performative is Performative.CANCEL:
                     self.cancel = message
-                self._add(Heard(message))
+                self._add(Heard(message, at or self.conversation.opened))
             case history.Passed(ends=ends):
                 self._awaits_result = self._awaits_result and ends
                 self._add(Overdue())

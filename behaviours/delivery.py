@@ -244,6 +244,10 @@ class Delivery:
             return
         del self._watched[bounce.stanza_id]
         self._doubtful.pop(bounce.stanza_id, None)
+        if posted.is_marked and bounce.condition == "recipient-unavailable":
+            # Prosody returns so what a killed session had not acknowledged, once a new one takes its place:
+            # it may have arrived, there or elsewhere. The outbox asks after it.
+            return
         self._lose(posted, Cause.UNREACHABLE, f"{posted.to}: {meaning_of(bounce)}")
 
     def came_online(self) -> None:

@@ -1,25 +1,26 @@
 """What lets an agent's conversations outlive its process: claims, chronicles, outbox and receipts together.
 
 `Enduring` is what a mailroom has of all that. It claims what begins a conversation, so that of several
-replicas of the agent one works on it; gives each conversation its chronicle; and after a restart says which
-conversations are to go on.
+replicas of the agent one works on it; gives each conversation its chronicle; and says which conversations are
+to go on: those that a former process has left, and those of a replica that lives no more.
 """
 
 from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from weakref import WeakSet
 
 from behaviours.acknowledging import Acknowledging
-from behaviours.chronicling import Chronicle, Guard, Restored, Work, key_of, restored
+from behaviours.chronicling import Chronicle, Guard, Work, key_of
 from behaviours.delivery import Delivery
 from behaviours.duplicates import Seen
-from behaviours.events import ConversationLeft, Hook, PeerLeftAlone
+from behaviours.events import Hook, PeerLeftAlone, ReplicaReplaced
 from behaviours.journaling import Journaling, Lane
+from behaviours.living import MAIN, Living
 from behaviours.outboxing import Outbox
 from behaviours.peering import bare
 from behaviours.signing import is_signed, unsigned
@@ -27,22 +28,13 @@ from behaviours.wire import Received
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
 from ontology.codecs import to_json
-from protocols.history import Heard, Opened
+from ontology.content import Reason
+from ontology.errors import Cause
+from protocols.history import Opened
 from protocols.table import Role
 from resilience.breakers import Breakers, Circuit
 from resilience.inbox import Claim, Standing, digest_of
-from resilience.journal import Effects, Journal
-from resilience.outbox import Outgoing
-from resilience.snapshots import Snapshot
-
-MAIN = "main"
-"""The replica of an agent of which there is one."""
-
-LIVES = "lives/"
-"""Key of the snapshot with the lives of a replica, the newest first, followed by its name. What one of them
-had claimed and not yet written down as it was killed, the next one has at once, and not after the lease."""
-
-MOST_LIVES = 16
+from resilience.journal import Journal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +81,11 @@ class Enduring:
         rng: Callable[[], float] = random.random,
     ) -> None:
         self._me, self._journal, self._hook = me, journal, hook
-        self._clock, self.replica = clock, replica
-        self.journaling = Journaling(me.name, journal, hook, rng)
+        self._clock, self.replica, self.send = clock, replica, send
+        self.living = Living(me.name, replica, journal)
+        self.on_end: Callable[[Reason], None] = lambda _reason: None
+        """Told why nothing goes on here any more that has begun in this life."""
+        self.journaling = Journaling(me.name, journal, hook, rng, replica)
         self.acknowledging = Acknowledging(send)
         self.outbox = Outbox(
             me=me,
@@ -104,9 +99,9 @@ class Enduring:
             rng=rng,
         )
         self._seen = Seen()
+        self.is_closed = False
         self._works: WeakSet[Work] = WeakSet()
         """Those that something may still be written through: what is over is held by nobody."""
-        self._life, self._former = uuid.uuid4().hex, list[str]()
 
     def _changed(self, peer: str, circuit: Circuit) -> None:
         if circuit is Circuit.OPEN:
@@ -134,31 +129,27 @@ class Enduring:
             owner="",
             replica=self.replica,
         )
-        guard = self._owned(guard, self._life)
-        claim = await self.journaling.insist(lambda: self._ask(guard))
+        guard = self.owned(guard, self.living.token)
+        claim = await self.journaling.insist(lambda: self.ask(guard))
         return Claimed(claim=claim, guard=guard)
 
-    def _owned(self, guard: Guard, life: str) -> Guard:
+    def owned(self, guard: Guard, life: str) -> Guard:
         """The guard with the token of one life of ours: each life can tell what those before it held."""
         return replace(guard, owner=digest_of(f"{life} {guard.sender} {guard.message_id}"))
 
-    async def _ask(self, guard: Guard) -> Claim:
-        """Claim a message; what a former life held it has not finished, and nobody else can."""
+    async def ask(self, guard: Guard, *dead: str) -> Claim:
+        """Claim a message; what a former life held it has not finished, and nobody else can.
+
+        Args:
+            guard: as it is to be ours.
+            dead: tokens of other holders that are known to be dead.
+        """
         hold = guard.hold(self._me.name)
         claim = await self._journal.claim(hold, guard.digest)
         if claim.standing is not Standing.BUSY:
             return claim
-        for life in self._former:
-            await self._journal.release(self._owned(guard, life).hold(self._me.name))
-        return await self._journal.claim(hold, guard.digest)
-
-    async def _begin_life(self, snapshots: Iterable[Snapshot]) -> None:
-        """Write down that a new life begins, before anything is claimed in it."""
-        key = LIVES + self.replica
-        self._former = next((each.text.split() for each in snapshots if each.key == key), [])
-        lives = " ".join([self._life, *self._former][:MOST_LIVES])
-        mine = Snapshot(agent=self._me.name, key=key, form=1, text=lives)
-        await self._journal.commit(Effects(agent=self._me.name, put=(mine,)))
+        former = [self.owned(guard, life).owner for life in self.living.former or ()]
+        return await self._journal.claim(hold, guard.digest, [*dead, *former])
 
     def is_second(self, received: Received, peer: AgentIdentifier) -> bool:
         """Whether a message has come before, as far as this process knows."""
@@ -170,6 +161,8 @@ class Enduring:
 
     def done_with(self, received: Received, peer: AgentIdentifier) -> None:
         """The effect of a message is written down: it is acknowledged, and acknowledges what it answers."""
+        if self.is_closed:
+            return  # what comes as we end is not written any more: it comes again to the next process
         self.outbox.replied(peer.jid, received.message.in_reply_to)
         if received.is_marked:
             self.acknowledging.owe(peer.jid, received.stanza_id, received.message.reply_with)
@@ -182,8 +175,7 @@ class Enduring:
         """Write down that somebody has begun a conversation with us."""
         key = key_of(Role.PARTICIPANT, opened.peer, opened.message.conversation_id or "")
         repeats = opened.message.performative is not Performative.SUBSCRIBE
-        work = Work(self._me.name, key, lane, self.journaling, guard, is_repeatable=repeats)
-        self._works.add(work)
+        work = self.known(Work(self._me.name, key, lane, self.journaling, guard, is_repeatable=repeats))
         work.guarded(guard)
         chronicle = work.chronicle(key)
         chronicle.write(opened)
@@ -198,60 +190,45 @@ class Enduring:
         """
         key = key_of(Role.INITIATOR, opened.peer, opened.message.conversation_id or "")
         if work is None:
-            work = Work(self._me.name, key, Lane(self.journaling), self.journaling)
-            self._works.add(work)
+            work = self.own(key)
             guard = Guard(sender="", message_id="", digest="", owner="", replica=self.replica)
             work.guarded(guard)
         return work.chronicle(key)
 
-    async def restored(self) -> tuple[list[tuple[Restored, Work]], Sequence[Outgoing], Sequence[Snapshot]]:
-        """What a former process has left, each conversation with the work that it belongs to, roots first.
+    def own(self, key: str) -> Work:
+        """A work that nobody else has caused: it is written as long as we live."""
+        life = self.journaling.open
+        return self.known(
+            Work(self._me.name, key, Lane(self.journaling, life.hold, life.give_up), self.journaling)
+        )
 
-        Raises:
-            RecordsError: it cannot be read.
-        """
-        snapshots = await self._journal.snapshots(self._me.name)
-        await self._begin_life(snapshots)
-        found, failed = restored(snapshots)
-        for error in failed:
-            self._hook(ConversationLeft(agent=self._me.name, text=str(error)))
-        roots = [each for each in found if not each.opened.parent]
-        works: dict[str, Work] = {}
-        for root in roots:
-            work = await self._take_up(root)
-            if work is not None:
-                works[root.key] = work
-        ours = [(each, works[each.opened.parent or each.key]) for each in found if _root(each) in works]
-        for each, work in ours:
-            work.known(each.keys)
-            for event in each.events:
-                if isinstance(event, Opened | Heard) and event.id:
-                    # Once more: so its peer learns that we are back, and need not find out by probing.
-                    self.acknowledging.owe(each.opened.peer, event.id, None)
-        ours.sort(key=lambda pair: bool(pair[0].opened.parent))
-        return ours, await self._journal.outgoing(self._me.name), snapshots
-
-    async def _take_up(self, root: Restored) -> Work | None:
-        guard = root.guard
-        if guard is None or (not guard.sender and guard.replica != self.replica):
-            return None
-        if not guard.sender:
-            work = Work(self._me.name, root.key, Lane(self.journaling), self.journaling)
-            self._works.add(work)
-            return work
-        if guard.replica == self.replica:
-            # The process that held it is gone, or will find that it has lost it.
-            await self._journal.release(guard.hold(self._me.name))
-        mine = self._owned(replace(guard, replica=self.replica, begun=guard.begun + 1), self._life)
-        claim = await self._ask(mine)
-        if not claim.is_ours:
-            return None
-        lane = self.journaling.lane(mine.hold(self._me.name), lambda: None)
-        repeats = root.opened.message.performative is not Performative.SUBSCRIBE
-        work = Work(self._me.name, root.key, lane, self.journaling, mine, is_repeatable=repeats)
-        work.guarded(mine)
+    def known(self, work: Work) -> Work:
+        """Take note of a work: it is written as long as we do not end."""
         self._works.add(work)
+        if self.is_closed:
+            work.close()  # as `close` has done with those before
         return work
+
+    def end(self) -> None:
+        """Another replica has taken what we had: nothing more of it is written or said here."""
+        self._hook(ReplicaReplaced(agent=self._me.name, replica=self.replica))
+        self.living.end()
+        self.journaling.wait_to_live(self.living.hold, self.end)
+        for work in tuple(self._works):
+            work.lane.give_up()
+        text = f"{self._me.local_name} was away, and another replica of it goes on with this"
+        reason = Reason(cause=Cause.UNREACHABLE, text=text, about=self._me.name)
+        self.outbox.leave(reason)
+        self.on_end(reason)
+
+    def works(self) -> list[Work]:
+        """What is being worked on here."""
+        return [each for each in self._works if not (each.is_over or each.lane.is_taken)]
+
+    @property
+    def lease(self) -> float:
+        """Seconds for which a replica may be away, until another one has what it had."""
+        return self._journal.policy.terms.lease
 
     def is_poison(self, guard: Guard) -> bool:
         """Whether a message has killed its handler as often as is allowed."""
@@ -259,15 +236,12 @@ class Enduring:
 
     async def close(self) -> None:
         """Write what can be written, and leave the rest to the next process."""
+        self.is_closed = True
         for work in tuple(self._works):
             work.close()
         self.outbox.close()
         self.acknowledging.close()
         await self.journaling.close()
-
-
-def _root(each: Restored) -> str:
-    return each.opened.parent or each.key
 
 
 def _bare_message(message: AclMessage) -> AclMessage:

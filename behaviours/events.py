@@ -117,6 +117,27 @@ class ConversationTaken(Fact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReplicaFollowed(Fact):
+    """This replica of the agent goes on with what another one has left, which lives no more."""
+
+    replica: str
+    """The other one."""
+    conversations: int
+    messages: int
+    """How many were still on their way."""
+    is_trouble: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplicaReplaced(Fact):
+    """This replica was away for longer than its lease, and another one has taken what it had."""
+
+    replica: str
+    """This one."""
+    is_trouble: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class ConversationLeft(Fact):
     """A conversation that a former process has written down cannot be taken up again."""
 

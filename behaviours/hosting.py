@@ -1,21 +1,23 @@
-"""The conversations of one agent: begun, served, gone on with after a restart, and let go of.
+"""The conversations of one agent: begun, served, and let go of.
 
-`Hosting` is what the drivers of conversations have of their agent (`stepping.Room`, `initiating.Hub`); the
-`mailroom` that derives from it brings them what comes in.
+`Hosting` is what the drivers of conversations have of their agent (`stepping.Room`, `initiating.Hub`). What
+derives from it goes on with those that others have left (`restoring`), and brings them what comes in
+(`mailroom`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 from behaviours.admitting import Admitting
 from behaviours.bouncing import failure_of
 from behaviours.burying import Burying
-from behaviours.chronicling import Chronicle, Restored, Work, current, key_of
+from behaviours.chronicling import Chronicle, Work, current, key_of
 from behaviours.clocking import system_now
 from behaviours.conversing import Seat
 from behaviours.delivery import Delivery, DeliveryResult
@@ -23,23 +25,22 @@ from behaviours.enduring import Enduring
 from behaviours.events import ConversationTaken, Fact, Hook
 from behaviours.following import follow
 from behaviours.handlers import Handlers
+from behaviours.inheriting import Inheriting
 from behaviours.journaling import Lane
 from behaviours.participating import Job
-from behaviours.posting import OnLost
 from behaviours.seating import Seating
-from behaviours.services import incapable, is_capable, serve
+from behaviours.seeking import Seeking
+from behaviours.services import serve
 from behaviours.settling import send
 from behaviours.transport import Transport
 from behaviours.understanding import ontology_for
 from behaviours.wire import ABOUT
-from ontology.acl import AclMessage, Performative
+from ontology.acl import AclMessage
 from ontology.aid import AgentIdentifier
-from ontology.codecs import from_json
-from ontology.content import Ontology, Reason, Term, explain
-from ontology.errors import Cause, ContentError
+from ontology.content import Ontology, Reason, Term
+from ontology.errors import Cause
 from protocols import machine
-from protocols.history import Opened, begun, replayed
-from protocols.registry import PROTOCOLS
+from protocols.history import Opened, begun
 from protocols.table import Protocol, Role
 from resilience.dead_letters import DeadLetters
 from resilience.outbox import Outgoing
@@ -86,13 +87,20 @@ class Hosting:
         self.ontologies = tuple(ontologies)
         self._enduring, self._clock, self._trace = enduring, clock, trace
         self._seats = Seating(me.name)
+        self._inheriting = Inheriting(me.name, enduring, hook)
+        self.seeking = Seeking(enduring, self._inheriting, self._seats, self.keep)
         self._burying = Burying(me.name, dead_letters, self._seats, hook, clock)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._admitting = Admitting(me.local_name)
         self._lane: Lane | None = None
         """While a message that begins nothing is handled: what its answer is written down with."""
         self._left: dict[str, Seat] = {}
         """By key: conversations that a handler has begun before a restart, and not yet again."""
+
+    @property
+    def away(self) -> float:
+        """Seconds that a peer may be away before a conversation with it is given up."""
+        return self._enduring.journaling.journal.policy.away
 
     def now(self) -> datetime:
         """The present, aware."""
@@ -135,6 +143,15 @@ class Hosting:
 
     def _tell(self, notice: AclMessage, to: AgentIdentifier, on_lost: Callable[[Reason], None]) -> None:
         self._delivery.post(notice, to, on_lost, trace=self._trace)
+
+    def _answer(self, message: AclMessage, peer: AgentIdentifier) -> None:
+        """Send what nobody here waits for; if it is lost, that is a fact and a dead letter already."""
+        self.post(message, peer, lambda _reason: None)
+
+    def _mention(self, message: AclMessage, peer: AgentIdentifier) -> None:
+        """Send what promises nothing, and is said anew should it be lost: it is not written down."""
+        message = message.model_copy(update={"sender": self.me, "receiver": (peer,)})
+        self._delivery.post(message, peer, lambda _r: None, trace=self._trace, message_id=uuid.uuid4().hex)
 
     async def send(self, message: AclMessage) -> DeliveryResult:
         """Send to every receiver, and wait for what becomes of it; see `settling.send`.
@@ -186,11 +203,15 @@ class Hosting:
         seat.opened(opened)
         return seat
 
+    def seek(self, seat: Seat) -> bool:
+        """Ask where a conversation goes on whose peer is not there; whether somebody has said so."""
+        return self.seeking.asks(seat)
+
     def forget(self, seat: Seat) -> None:
         """Keep an ended conversation for a while, then drop it."""
         self._seats.linger(seat)
 
-    def keep(self, task: asyncio.Task[None]) -> None:
+    def keep(self, task: asyncio.Task[Any]) -> None:
         """Hold on to a background task until it is done."""
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -238,105 +259,28 @@ class Hosting:
         task = asyncio.get_running_loop().create_task(self._work_on(job, work))
         work.lane.on_taken = partial(self._taken, seat, task)
         self.keep(task)
-        self._admitting.serve(task, seat.protocol)
+        self._admitting.serve(task, seat.protocol, seat.peer.name)
 
     async def _work_on(self, job: Job, work: Work) -> None:
         current.set(work)
         await serve(job)
-        for key in [key for key, seat in self._left.items() if seat.chronicle.work is work]:
-            # Begun before the restart, and not again: nobody waits for it any more.
-            self.keep(asyncio.ensure_future(follow(self, self._left.pop(key), is_wanted=False)))
+        self._let_go(work)
         work.served()
+
+    def _let_go(self, work: Work) -> None:
+        """Take back what its handler has begun before a restart, and not again: nobody waits for it."""
+        for key in [key for key, seat in self._left.items() if seat.chronicle.work is work]:
+            seat = self._left.pop(key)
+            seat.resume(is_driven=False)
+            self.keep(asyncio.ensure_future(follow(self, seat, is_wanted=False)))
 
     def _taken(self, seat: Seat, task: asyncio.Task[None]) -> None:
         """Another replica has taken a conversation over: here it is as if it had never been."""
         self.emit(ConversationTaken(agent=self.me.name, conversation_id=seat.conversation.conversation_id))
         task.cancel()
+        if seat.chronicle.work.guard is not None:
+            self._inheriting.miss(seat.chronicle.work.guard)
         for each in self._seats:
             if each.chronicle.work is seat.chronicle.work:
                 each.release()
                 self._seats.remove(each)
-
-    async def restore(self) -> None:
-        """Go on with what a former process has left: conversations, and messages on their way.
-
-        Raises:
-            RecordsError: it cannot be read; nothing has begun.
-        """
-        found, outgoing, snapshots = await self._enduring.restored()
-        seats: dict[str, Seat] = {}
-        for each, work in found:
-            seat = seats[each.key] = self._seated(each, work)
-            if each.opened.parent:
-                seat.resume(is_driven=True)
-                self._left[each.key] = seat
-        for each, _work in found:
-            if not each.opened.parent:
-                self._resume(each, seats[each.key])
-        self._enduring.outbox.restore(outgoing, snapshots, partial(self._lost_later, seats))
-
-    def _seated(self, each: Restored, work: Work) -> Seat:
-        protocol, opened = PROTOCOLS[each.opened.protocol], each.opened
-        is_ours = opened.role is Role.INITIATOR
-        written = opened.message.receiver[0] if is_ours else opened.message.sender
-        peer = written or AgentIdentifier(name=opened.peer)
-        seat = Seat(self, protocol, begun(protocol, opened), peer, work.chronicle(each.key, each.events))
-        if not is_ours:
-            seat.replies_to = opened.message.reply_to
-        self._seats.add(seat)
-        return seat
-
-    def _resume(self, each: Restored, seat: Seat) -> None:
-        """Go on with a conversation of its own right."""
-        if each.opened.role is Role.INITIATOR:
-            seat.resume(is_driven=False)
-            self.keep(asyncio.ensure_future(follow(self, seat, is_wanted=True)))
-            return
-        if machine.is_over(seat.protocol, replayed(seat.protocol, each.events)):
-            seat.resume(is_driven=False)
-            seat.chronicle.work.served()
-            return
-        message = each.opened.message
-        if (message.conversation_id or "").startswith(UNNAMED):
-            message = message.model_copy(update={"conversation_id": None})
-        try:
-            ontology = self.ontology_of(message)
-            term = ontology.parse(message.content)
-            if not is_capable(message.performative, term, self._handlers, self.ontologies):
-                text = incapable(self.me.local_name, message.performative, term, self._handlers)
-                raise ContentError(Cause.UNSUPPORTED_FUNCTION, text)  # noqa: TRY301
-        except ContentError as error:
-            seat.resume(is_driven=False)
-            self._fail(seat, message, error.cause, error.text)
-            return
-        guard = seat.chronicle.work.guard
-        if guard is not None and self._enduring.is_poison(guard):
-            seat.resume(is_driven=False)
-            text = f"{term.tag} has ended {self.me.local_name} {guard.begun - 1} times; it is not tried again"
-            attempts = guard.begun - 1
-            self._burying.unhandled(message, seat.peer, Cause.INTERNAL_ERROR, text, attempts=attempts)
-            self._fail(seat, message, Cause.INTERNAL_ERROR, text)
-            return
-        seat.resume(is_driven=True)
-        self._start(seat, message, term, ontology)
-
-    def _fail(self, seat: Seat, message: AclMessage, cause: Cause, text: str) -> None:
-        """End a conversation that cannot go on."""
-        for act in (Performative.FAILURE, Performative.REFUSE, Performative.REJECT_PROPOSAL):
-            if seat.may_say(act):
-                seat.say(message.reply(act, content=explain(cause, text)))
-                break
-        else:
-            seat.lose(Reason(cause=cause, text=text))
-        seat.chronicle.work.served()
-
-    def _lost_later(self, seats: Mapping[str, Seat], left: Outgoing) -> OnLost:
-        """What is to happen if a message of a former process is lost."""
-        seat = seats.get(left.conversation)
-
-        def lost(record: Outgoing, reason: Reason) -> None:
-            self._burying.lost(from_json(record.message), AgentIdentifier.of(record.to), record, reason)
-            if seat is not None:
-                seat.lose(reason)
-
-        return lost

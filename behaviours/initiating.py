@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable
+from typing import Any
 from typing import Protocol as Port
 
 from behaviours.clocking import after
@@ -58,7 +59,7 @@ class Hub(Room, Port):
     def stop(self, cancel: AclMessage, to: AgentIdentifier) -> None:
         """Cancel what an agent does for us at somebody else's request."""
 
-    def keep(self, task: asyncio.Task[None]) -> None:
+    def keep(self, task: asyncio.Task[Any]) -> None:
         """Hold on to a background task until it is done."""
 
 

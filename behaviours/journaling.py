@@ -14,51 +14,35 @@ from __future__ import annotations
 import asyncio
 import random
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from contextvars import Context
 from typing import TypeVar
 
+from behaviours.drafting import Draft, Put, Then
 from behaviours.events import HandlerFailed, Hook, StoreDown, StoreUp
 from resilience.backoff import delay
 from resilience.dead_letters import DeadLetter
-from resilience.inbox import Hold
+from resilience.inbox import RENEWALS, Hold
 from resilience.journal import Effects, Journal, Outcome
 from resilience.outbox import Outgoing
 from resilience.records import RecordsError
-from resilience.snapshots import Snapshot
 
 RETRY_FIRST, RETRY_MOST = 0.05, 2.0
 """Seconds between two attempts to write while the store is down."""
 
+GATHERED = 0.02
+"""Seconds in which what nobody waits for is gathered: what is over by then is never written. What is to be
+sent is written at once, with all of its lane."""
+
 CLOSE_WITHIN = 2.0
 """Seconds in which what has come up is written at the end."""
 
-Then = Callable[[], None]
+Rng = Callable[[], float]
 
 _Answer = TypeVar("_Answer")
 
-
-@dataclass
-class _Draft:
-    """What has come up in a lane since its last commit."""
-
-    put: list[Snapshot] = field(default_factory=list)
-    remove: list[str] = field(default_factory=list)
-    send: list[Outgoing] = field(default_factory=list)
-    tried: list[Outgoing] = field(default_factory=list)
-    settled: list[str] = field(default_factory=list)
-    bury: list[DeadLetter] = field(default_factory=list)
-    drop: list[str] = field(default_factory=list)
-    then: list[Then] = field(default_factory=list)
-    outcome: Outcome = Outcome.WORKING
-    reply: str = ""
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to write."""
-        lists = (self.put, self.remove, self.send, self.tried, self.settled, self.bury, self.drop)
-        return not any(lists) and self.outcome is Outcome.WORKING
+_NONE: Mapping[str, Put] = {}
 
 
 class Lane:
@@ -77,13 +61,19 @@ class Lane:
         self.on_taken = on_taken
         self.is_taken = False
         self._journaling = journaling
-        self._draft = _Draft()
+        self._draft = Draft()
         self._is_writing = False
+        self._known: set[str] = set()
+        """Keys of snapshots that may stand in the store."""
+
+    def known(self, keys: Iterable[str]) -> None:
+        """Take note of snapshots that somebody else has written."""
+        self._known.update(keys)
 
     def note(
         self,
         *,
-        put: tuple[Snapshot, ...] = (),
+        put: Mapping[str, Put] = _NONE,
         remove: tuple[str, ...] = (),
         send: tuple[Outgoing, ...] = (),
         tried: tuple[Outgoing, ...] = (),
@@ -95,8 +85,8 @@ class Lane:
         """Have something written with the next commit; all that is noted in one go is written at once.
 
         Args:
-            put: see `resilience.journal.Effects`, as for all but the last.
-            remove: likewise.
+            put: snapshots by their keys; see `resilience.journal.Effects`, as for all but the last.
+            remove: likewise; what was never written need not be.
             send: likewise.
             tried: likewise.
             settled: likewise.
@@ -105,8 +95,10 @@ class Lane:
             then: called as soon as it is written, in the order of noting; never, if it is taken over.
         """
         draft = self._draft
-        draft.put.extend(put)
-        draft.remove.extend(remove)
+        for key, snapshot in put.items():
+            draft.keep(key, snapshot)
+        for key in remove:
+            draft.forget(key, self._known)
         draft.send.extend(send)
         draft.tried.extend(tried)
         draft.settled.extend(settled)
@@ -123,13 +115,13 @@ class Lane:
 
     def _stir(self) -> None:
         if self.is_taken:
-            self._draft = _Draft()
+            self._draft = Draft()
         elif self._draft.is_empty and not self._is_writing and self._journaling.is_up:
             ready, self._draft.then = self._draft.then, []  # nothing to wait for
             for each in ready:
                 self._journaling.carry_out(each)
         else:
-            self._journaling.stir(self)
+            self._journaling.stir(self, is_urgent=self._draft.is_urgent)
 
     async def commit(self) -> bool:
         """Write what has come up; whether there was anything to write. For `Journaling` only.
@@ -137,12 +129,14 @@ class Lane:
         Raises:
             RecordsError: it could not be written, and stays to be written.
         """
-        draft, self._draft = self._draft, _Draft()
+        draft, self._draft = self._draft, Draft()
         self._is_writing = True
+        self._known.update(draft.put)
         try:
             is_ours = draft.is_empty or await self._journaling.write(draft, self.hold)
         except (RecordsError, asyncio.CancelledError):
-            self._restore(draft)
+            draft.go_on(self._draft)
+            self._draft = draft
             raise
         finally:
             self._is_writing = False
@@ -157,23 +151,14 @@ class Lane:
         """Another replica has taken the work over. For `Journaling` only."""
         if not self.is_taken:
             self.is_taken = True
-            self._draft = _Draft()
+            self._draft = Draft()
             self._journaling.drop(self)
             self.on_taken()
 
-    @property
-    def has_more(self) -> bool:
-        """Whether something has come up that is not written yet."""
-        return not self._draft.is_empty or bool(self._draft.then)
-
-    def _restore(self, draft: _Draft) -> None:
-        """Put a draft that could not be written in front of what has come up since."""
-        later = self._draft
-        for name in ("put", "remove", "send", "tried", "settled", "bury", "drop", "then"):
-            getattr(draft, name).extend(getattr(later, name))
-        if later.outcome is not Outcome.WORKING:
-            draft.outcome, draft.reply = later.outcome, later.reply
-        self._draft = draft
+    def go_on(self) -> None:
+        """Have written what has come up meanwhile. For `Journaling` only."""
+        if not self.is_taken and (self._draft.then or not self._draft.is_empty):
+            self._journaling.stir(self, is_urgent=self._draft.is_urgent)
 
 
 class Journaling:
@@ -184,24 +169,42 @@ class Journaling:
         journal: where to write.
         hook: sink of facts.
         rng: source of jitter.
+        replica: which one of the agent writes.
     """
 
     def __init__(
-        self, agent: str, journal: Journal, hook: Hook, rng: Callable[[], float] = random.random
+        self, agent: str, journal: Journal, hook: Hook, rng: Rng = random.random, replica: str = ""
     ) -> None:
-        self.agent, self.journal = agent, journal
+        self.agent, self.journal, self.replica = agent, journal, replica
         self._hook, self._rng = hook, rng
         self.is_up = True
         """Whether the last attempt to write succeeded."""
         self.open = Lane(self)
         """The lane of what no message caused."""
         self._dirty: dict[Lane, None] = {}
+        self._gathered: dict[Lane, None] = {}
+        self._gathering: asyncio.TimerHandle | None = None
         self._stirred = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._task: asyncio.Task[None] | None = None
         self._is_closed = False
         self._held: dict[Lane, None] = {}
+        self._awaited: Hold | None = None
+        self._waiting: dict[Lane, None] = {}  # for that claim
+        self.on_renewed: Then = lambda: None
+        """Called after each renewal of all leases, once the store has answered for the length of a lease."""
+
+    def wait_to_live(self, hold: Hold, on_taken: Then) -> None:
+        """From now on write what no message has caused under this claim, once it is ours and we `live`."""
+        self.open, self._awaited = Lane(self, hold, on_taken), hold
+
+    def live(self) -> None:
+        """Write what has waited for that."""
+        self._held[self.open] = self._awaited = None
+        waiting, self._waiting = self._waiting, {}
+        for lane in waiting:
+            self.stir(lane, is_urgent=True)
 
     def lane(self, hold: Hold, on_taken: Then) -> Lane:
         """Begin a piece of work that a claim guards; its lease is renewed until `drop`."""
@@ -213,27 +216,52 @@ class Journaling:
         """Renew the lease of a piece of work no longer: it is done, or somebody else's."""
         self._held.pop(lane, None)
 
-    def stir(self, lane: Lane) -> None:
-        """Have a lane committed soon."""
+    def stir(self, lane: Lane, *, is_urgent: bool) -> None:
+        """Have a lane committed: now, or with others in a moment."""
         if self._is_closed:
             return
-        self._dirty[lane] = None
+        if self._awaited is not None and lane.hold == self._awaited:
+            self._waiting[lane] = None
+            return
         self._idle.clear()
+        if is_urgent:
+            self._gathered.pop(lane, None)
+            self._dirty[lane] = None
+            self._wake()
+        elif lane not in self._dirty:
+            self._gathered[lane] = None
+            if self._gathering is None:
+                loop = asyncio.get_running_loop()
+                self._gathering = loop.call_later(GATHERED, self._take_gathered, context=Context())
+
+    def _take_gathered(self) -> None:
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
+        if self._gathered:
+            self._dirty.update(self._gathered)
+            self._gathered = {}
+            self._wake()
+
+    def _wake(self) -> None:
         self._stirred.set()
-        if self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._run())
+        if (self._task is None or self._task.done()) and not self._is_closed:
+            # It belongs to no work, whichever has woken it.
+            self._task = asyncio.get_running_loop().create_task(self._run(), context=Context())
 
     async def settled(self) -> None:
         """Return once everything noted so far is written, and what follows it has been done."""
-        await self._idle.wait()
+        while not self._idle.is_set():
+            self._take_gathered()
+            await self._idle.wait()
 
-    async def write(self, draft: _Draft, hold: Hold | None) -> bool:
+    async def write(self, draft: Draft, hold: Hold | None) -> bool:
         """Commit one draft; whether it was still ours to write."""
         effects = Effects(
             agent=self.agent,
             outcome=draft.outcome,
             reply=draft.reply,
-            put=tuple(draft.put),
+            put=tuple(each() for each in draft.put.values()),
             remove=tuple(draft.remove),
             send=tuple(draft.send),
             tried=tuple(draft.tried),
@@ -260,11 +288,15 @@ class Journaling:
 
     async def renewing(self) -> None:
         """Renew all leases as long as it runs."""
+        renewed = 0
         while True:
             await asyncio.sleep(self.journal.policy.terms.renew_every)
-            await self._renew()
+            renewed = renewed + 1 if await self._renew() else 0
+            if renewed >= RENEWALS:  # after a failure of the store the others must have had time to renew
+                self.on_renewed()
 
-    async def _renew(self) -> None:
+    async def _renew(self) -> bool:
+        """Renew all leases; False: the store does not answer."""
         for lane in tuple(self._held):
             if lane.hold is None:
                 continue
@@ -272,12 +304,13 @@ class Journaling:
                 is_ours = await self.journal.renew(lane.hold)
             except RecordsError as error:
                 self._down(error)
-                return
+                return False
             if not is_ours and lane in self._held:
                 lane.give_up()
+        return True
 
     async def close(self) -> None:
-        """Write what can be written now, and give back what is held: the next one is to find it at once."""
+        """Write what can be written now, and give back our life: what we had is for others from now on."""
         if self.is_up:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.settled(), CLOSE_WITHIN)
@@ -285,21 +318,21 @@ class Journaling:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        for lane in tuple(self._held):
-            if lane.hold is not None and not lane.is_taken:
-                with suppress(RecordsError):
-                    await self.journal.release(lane.hold)
+        if self.open in self._held and self.open.hold is not None:
+            with suppress(RecordsError, TimeoutError):
+                await asyncio.wait_for(self.journal.release(self.open.hold), CLOSE_WITHIN)
 
     async def _run(self) -> None:
         attempt = 0
         while True:
             lanes, self._dirty = tuple(self._dirty), {}
             if not lanes:
-                self._idle.set()
+                if not self._gathered:
+                    self._idle.set()
                 self._stirred.clear()
                 await self._stirred.wait()
                 continue
-            results = await asyncio.gather(*(lane.commit() for lane in lanes), return_exceptions=True)
+            results = await self._commit(lanes)
             failed, has_written = None, False
             for lane, result in zip(lanes, results, strict=True):
                 if isinstance(result, RecordsError):
@@ -309,8 +342,7 @@ class Journaling:
                     self._stumble(result)
                 else:
                     has_written |= result
-                if lane.has_more and not lane.is_taken:
-                    self._dirty[lane] = None
+                lane.go_on()
             if failed is None:
                 attempt = 0
                 if has_written:
@@ -319,6 +351,14 @@ class Journaling:
                 attempt += 1
                 self._down(failed)
                 await asyncio.sleep(delay(attempt, self._rng, first=RETRY_FIRST, most=RETRY_MOST))
+
+    async def _commit(self, lanes: tuple[Lane, ...]) -> Sequence[bool | BaseException]:
+        if len(lanes) > 1:
+            return await asyncio.gather(*(lane.commit() for lane in lanes), return_exceptions=True)
+        try:
+            return (await lanes[0].commit(),)
+        except Exception as error:  # noqa: BLE001 - `_run` tells what it is
+            return (error,)
 
     def carry_out(self, then: Then) -> None:
         """Do what may be done now; a mistake in it must not end the one task that writes."""

@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import partial
 
 from behaviours import receipts
+from behaviours.admitting import RETRY_AFTER, unfit
 from behaviours.authorising import Authority
+from behaviours.claiming import Ahead, Claiming
 from behaviours.clocking import system_now
 from behaviours.complaints import Complaints
 from behaviours.connection import Transport
@@ -33,10 +34,10 @@ from behaviours.delivery import Delivery
 from behaviours.enduring import Claimed, Enduring
 from behaviours.events import DuplicateDropped, HandlerFailed, Hook, MessageReceived
 from behaviours.handlers import Handlers
-from behaviours.hosting import UNNAMED, Hosting, Trace
+from behaviours.hosting import UNNAMED, Trace
 from behaviours.receipts import Receipts
 from behaviours.replaying import Replaying
-from behaviours.seating import HEARERS
+from behaviours.restoring import Restoring
 from behaviours.services import incapable, is_capable
 from behaviours.sorting import (
     OPENING_WITHOUT_PROTOCOL,
@@ -49,7 +50,6 @@ from behaviours.sorting import (
 from behaviours.wire import ABOUT, Bounced, Element, Incoming, Received, Unreadable, parse
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
-from ontology.codecs import from_json
 from ontology.content import Ontology, explain
 from ontology.errors import Cause, ContentError
 from protocols.errors import RemoteProtocolError
@@ -57,10 +57,10 @@ from protocols.history import Opened, begun
 from protocols.registry import PROTOCOLS
 from protocols.table import Protocol, Role
 from resilience.dead_letters import DeadLetters
-from resilience.inbox import ID_LIMIT, Standing
+from resilience.inbox import Claim, Standing
 
 
-class Mailroom(Hosting):
+class Mailroom(Restoring):
     """The incoming side of one agent.
 
     Args:
@@ -106,19 +106,16 @@ class Mailroom(Hosting):
             trace=trace,
             clock=clock,
         )
-        self._authority, self._otherwise = authority, otherwise
-        self._complaints = Complaints(me.name, hook, self._answer)
+        self.authority, self._otherwise = authority, otherwise
+        self._complaints = Complaints(me.name, hook, self._answer, self._mention)
         self.replaying = Replaying(self, enduring, self._seats, authority, self._burying, trace)
-        self._claiming: dict[str, deque[tuple[Received, Element]]] = {}
-        """By bare JID: messages of a peer that wait until we know whose the first of them is to handle."""
+        self._claiming = Claiming(self._take_again, self._claim, enduring.claim, self.keep)
         self._claimed: Claimed | None = None
         """While a message is handled that may begin something: the claim to it, until something is begun."""
 
     def stop(self, cancel: AclMessage, to: AgentIdentifier) -> None:
         """Cancel what an agent does for us at somebody else's request; whether it stops is not waited for."""
         self._complaints.cancel(cancel, to)
-
-    # -- what comes in -----------------------------------------------------------------------
 
     def take(self, stanza: Element) -> None:
         """Handle one message stanza. Returns at once; never raises for what a peer wrote."""
@@ -138,7 +135,7 @@ class Mailroom(Hosting):
         match incoming:
             case Bounced():
                 self._delivery.bounced(incoming)
-            case Unreadable(error=error) if not (self._authority.hears(incoming) and self._otherwise(stanza)):
+            case Unreadable(error=error) if not (self.authority.hears(incoming) and self._otherwise(stanza)):
                 self._burying.unreadable(incoming.sender.name, incoming.body, error.cause, error.text)
                 self._complaints.unreadable(incoming)
             case Received():
@@ -147,19 +144,30 @@ class Mailroom(Hosting):
     def _take_receipts(self, told: Receipts, peer: str) -> None:
         self._enduring.outbox.told(peer, told)
         self._enduring.acknowledging.answer(peer, told.asked)
+        self.seeking.take(told, peer)
 
     def _take_message(self, received: Received, stanza: Element) -> None:
         message = received.message
         peer = message.sender or AgentIdentifier(name="nobody")
-        waiting = self._claiming.get(peer.name)
-        too_much = self._admitting.objection(message, len(waiting or ()))
+        waiting = self._claiming.waiting(peer)
+        too_much = self._admitting.objection(message, peer.name, waiting or 0)
         if waiting is not None and (too_much is None or self._seats.find(message, peer) is not None):
-            waiting.append((received, stanza))  # each peer is heard in order
-            return
+            # One that is marked is asked after, and said again.
+            if not self._claiming.wait(received, peer, stanza) and not received.is_marked:
+                text = f"{waiting:,} messages of {peer} wait already"
+                self._burying.unhandled(message, peer, Cause.OVERLOADED, text)
+        elif self._take_next(received, peer, stanza, too_much):
+            self.keep(asyncio.get_running_loop().create_task(self._claiming.begin(received, peer, stanza)))
+
+    def _take_next(
+        self, received: Received, peer: AgentIdentifier, stanza: Element, too_much: str | None
+    ) -> bool:
+        """Handle a message, unless it may begin something: then it is to be claimed, and this is True."""
+        message = received.message
         self._enduring.outbox.heard_from(peer.jid, is_marked=received.is_marked)
         if self._enduring.is_second(received, peer):
             self.emit(DuplicateDropped(agent=self.me.name, peer=peer.name))
-            return
+            return False
         self.emit(
             MessageReceived(
                 agent=self.me.name,
@@ -173,43 +181,39 @@ class Mailroom(Hosting):
         if about is not None and message.protocol is None and message.performative is Performative.INFORM:
             self._take_notice(received, peer, about)
         elif self._complaints.is_stopped(message, peer):
-            return  # what it has gone on with it has stopped, or cannot: nobody here waits for it
+            pass  # what it has gone on with it has stopped, or cannot: nobody here waits for it
         elif seat := self._seats.find(message, peer):
-            if self._authority.believes(received, peer, seat):
-                self.take_step(seat, received, peer)
-            lane = seat.chronicle.work.lane
-            lane.note(then=partial(self._enduring.done_with, received, peer))
-        elif (objection := self._authority.objection(received, peer, protocol_of(message))) is not None:
+            self.take_in(seat, received, peer)
+        elif (objection := self.authority.objection(received, peer, protocol_of(message))) is not None:
             self._take_first(received, message, peer, stanza, objection)
             self._enduring.done_with(received, peer)
         elif too_much is not None:
-            self._complaints.refuse(message, peer, Cause.OVERLOADED, too_much)
-            self._enduring.done_with(received, peer)
+            self._complaints.put_off(message, peer, too_much, RETRY_AFTER)
+            if received.is_marked:
+                self._enduring.acknowledging.drop(peer.jid, received.stanza_id)
         else:
-            self._claiming[peer.name] = deque()
-            self.keep(asyncio.get_running_loop().create_task(self._claim(received, peer, stanza)))
+            return True
+        return False
 
-    async def _claim(self, received: Received, peer: AgentIdentifier, stanza: Element) -> None:
-        """Handle a message that belongs to no conversation here, if no replica of ours does.
-
-        What else the same peer says waits meanwhile.
-        """
+    def _take_again(self, received: Received, peer: AgentIdentifier, stanza: Element) -> bool:
         try:
-            self.handle(await self._enduring.claim(received, peer), received, peer, stanza)
-        except ValueError as error:
-            self._complaints.refuse(received.message, peer, Cause.UNSUPPORTED_VALUE, str(error))
+            too_much = self._admitting.objection(received.message, peer.name, 0)
+            return self._take_next(received, peer, stanza, too_much)
         except Exception as error:  # noqa: BLE001 - as in `take`
             self._stumble(error, received, stanza)
-        finally:
-            waiting = self._claiming.pop(peer.name)
-            while waiting and peer.name not in self._claiming:
-                self._take_again(*waiting.popleft())
-            if waiting:
-                self._claiming[peer.name].extend(waiting)
+            return False
 
-    def _take_again(self, received: Received, stanza: Element) -> None:
+    async def _claim(
+        self, received: Received, peer: AgentIdentifier, stanza: Element, asked: Ahead | None
+    ) -> None:
+        """Handle a message that belongs to no conversation here, if no replica of ours does."""
         try:
-            self._take_message(received, stanza)
+            if not await self._straying.takes(received, peer):
+                claimed = await (asked or self._enduring.claim(received, peer))
+                if not await self.resumes(claimed):
+                    self.handle(claimed, received, peer, stanza)
+        except ValueError as error:
+            self._complaints.refuse(received.message, peer, Cause.UNSUPPORTED_VALUE, str(error))
         except Exception as error:  # noqa: BLE001 - as in `take`
             self._stumble(error, received, stanza)
 
@@ -222,18 +226,15 @@ class Mailroom(Hosting):
             self._complaints.refuse(message, peer, Cause.UNSUPPORTED_VALUE, text)
             return
         if not claim.is_ours:
-            self.emit(DuplicateDropped(agent=self.me.name, peer=peer.name))
-            if claim.standing is Standing.BUSY:
-                self._enduring.acknowledging.drop(peer.jid, received.stanza_id)
-                return
-            if not received.is_marked and claim.reply:
-                self._answer(from_json(claim.reply), peer)
-            self._enduring.done_with(received, peer)
+            self.leave(claimed, received, peer)
             return
         lane = self._enduring.lane(claimed)
         self._lane, self._claimed = lane, claimed
         try:
-            self._take_first(received, message, peer, stanza, None)
+            if claim.standing is Standing.DEAD:
+                self._bury(claim, message, peer)
+            else:
+                self._take_first(received, message, peer, stanza, None)
         except Exception as error:  # noqa: BLE001 - as in `take`
             self._stumble(error, received, stanza)
         finally:
@@ -243,6 +244,17 @@ class Mailroom(Hosting):
             lane.finish()
             self._enduring.journaling.drop(lane)
         lane.note(drop=claimed.letters, then=partial(self._enduring.done_with, received, peer))
+
+    def _bury(self, claim: Claim, message: AclMessage, peer: AgentIdentifier) -> None:
+        text = self._burying.poison(message, peer, message.performative.value, claim.attempts - 1)
+        if may_be_refused(message):
+            self._complaints.refuse(message, peer, Cause.INTERNAL_ERROR, text)
+
+    def take_in(self, seat: Seat, received: Received, peer: AgentIdentifier) -> None:
+        """Let a conversation go on with what was said in it."""
+        if self.authority.believes(received, peer, seat):
+            self.take_step(seat, received, peer)
+        seat.chronicle.work.lane.note(then=partial(self._enduring.done_with, received, peer))
 
     def take_step(self, seat: Seat, received: Received, peer: AgentIdentifier) -> None:
         """Let a conversation go on with a message."""
@@ -266,8 +278,8 @@ class Mailroom(Hosting):
         message, seat = received.message, self._seats.begun(about, peer)
         if seat is None:
             return  # the conversation is over: its notices are of no use any more
-        if (objection := self._authority.objection(received, peer, None)) is not None:
-            self._authority.doubt(received, peer, objection)
+        if (objection := self.authority.objection(received, peer, None)) is not None:
+            self.authority.doubt(received, peer, objection)
             return
         try:
             seat.tell(self.ontology_of(message).parse(message.content))
@@ -331,17 +343,9 @@ class Mailroom(Hosting):
             if not self._otherwise(stanza):
                 self._complaints.not_understood(message, peer, error.cause, error.text, error.about)
             return
-        if len(message.reply_to) > HEARERS:
-            text = f"reply-to names {len(message.reply_to)} agents; {HEARERS} are answered at most"
-            self._complaints.refuse(message, peer, Cause.UNSUPPORTED_VALUE, text)
-            return
-        if len((message.conversation_id or "").encode()) > ID_LIMIT:
-            text = f"the conversation-id is longer than {ID_LIMIT:,} bytes; make a shorter one"
-            self._complaints.refuse(message, peer, Cause.UNSUPPORTED_VALUE, text)
-            return
-        if message.reply_by is not None and message.reply_by < self.now():
-            why = "the server stored it" if received.is_stored else "it took too long, or our clocks differ"
-            self._complaints.refuse(message, peer, Cause.LATE, f"the message came after its reply-by: {why}")
+        why_not = unfit(received, self.now())
+        if why_not is not None:
+            self._complaints.refuse(message, peer, *why_not)
             return
         if not is_able:
             if not self._otherwise(stanza):
@@ -377,10 +381,6 @@ class Mailroom(Hosting):
         if listener is not None:
             listener(term, peer)
         return listener is not None
-
-    def _answer(self, message: AclMessage, peer: AgentIdentifier) -> None:
-        """Send what nobody here waits for; if it is lost, that is a fact and a dead letter already."""
-        self.post(message, peer, lambda _reason: None)
 
     def _stumble(self, error: Exception, incoming: Incoming | None, stanza: Element) -> None:
         """A handler of notices or our own code raised: keep the message, tell the operator and the peer."""

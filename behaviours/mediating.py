@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Protocol as Port
 from typing import cast
 
+from behaviours.authorising import Authority
 from behaviours.brokering import EMBEDDED, TARGET, settle
 from behaviours.clocking import after
 from behaviours.handlers import Handler
@@ -20,20 +22,29 @@ from behaviours.wire import render
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
 from ontology.codecs import build, read_agent
-from ontology.content import LANGUAGE, Reason, explain
+from ontology.content import LANGUAGE, Reason, as_content
 from ontology.errors import Cause, MessageError, shown
 from ontology.interaction import INTERACTION, Proxy, ProxyDone, ProxyEnded
 from protocols.brokering import BROKERING
 from protocols.recruiting import RECRUITING
 
 
+class Mediator(Hub, Port):
+    """What is needed of the mailroom."""
+
+    @property
+    def authority(self) -> Authority:
+        """What our agent lets others say."""
+
+
 async def serve_proxy(job: Job) -> None:
     """Find targets, speak to them, and pass their replies on or have them sent.
 
     In recruiting neither the initiator nor the recruiter itself is a target: between these two, its reply
-    could not be told from what the other one says.
+    could not be told from what the other one says. Nor is anybody whom the initiator may not ask itself, by
+    our policy: nobody reaches through us whom he may not reach without us.
     """
-    seat, task, hub = job.seat, job.participation(), cast("Hub", job.room)
+    seat, task, hub = job.seat, job.participation(), cast("Mediator", job.room)
     if not isinstance(job.term, Proxy):
         raise TypeError(f"a proxy is about {Proxy.tag}, not {job.term.tag}")
     wanted: Proxy = job.term
@@ -41,7 +52,7 @@ async def serve_proxy(job: Job) -> None:
     if unfit is not None:
         decline(job.room, seat, job.opening, Performative.REFUSE, unfit)
         return
-    found = await work(job.room, seat, task, _finding(job), wanted)
+    found = await work(job.room, seat, task, _finding(job, hub.authority), wanted)
     if found is None or seat.is_over:
         return
     if seat.cancel is not None:
@@ -51,7 +62,7 @@ async def serve_proxy(job: Job) -> None:
         decline(job.room, seat, job.opening, Performative.REFUSE, found)
         return
     task.agree()
-    targets = _suitable(job, found) if isinstance(found, ProxyDone) else []
+    targets = [AgentIdentifier.of(name) for name in found.targets] if isinstance(found, ProxyDone) else []
     if not targets:
         why = found if isinstance(found, Refuse | Fail) else Fail("no-match", "no agent was found that fits")
         decline(job.room, seat, job.opening, Performative.FAILURE, why)
@@ -91,24 +102,37 @@ def _unfit(job: Job, wanted: Proxy) -> Refuse | None:
     return None
 
 
-def _suitable(job: Job, found: ProxyDone) -> list[AgentIdentifier]:
+def _suitable(job: Job, found: Iterable[AgentIdentifier]) -> list[AgentIdentifier]:
     """The targets among those found, each once."""
-    wanted = job.term
-    barred = {job.room.me.name, job.seat.peer.name} if job.seat.protocol is RECRUITING else set()
-    names = [name for name in dict.fromkeys(found.targets) if name not in barred]
-    return [AgentIdentifier.of(name) for name in names][: wanted.most if isinstance(wanted, Proxy) else None]
+    out = {job.room.me.name, job.seat.peer.name} if job.seat.protocol is RECRUITING else set()
+    names = dict.fromkeys(each.name for each in found)
+    return [AgentIdentifier.of(name) for name in names if name not in out]
 
 
-def _finding(job: Job) -> Handler:
-    """The agent's handler, made to return a term of the identifiers that it finds."""
+def _finding(job: Job, authority: Authority) -> Handler:
+    """The agent's handler, made to return a term of the identifiers that it finds and that may be asked."""
 
     async def find(wanted: Proxy, task: Participation) -> Answer:
         found: Sequence[AgentIdentifier] | Refuse | Fail = await job.handlers.brokers[Proxy](wanted, task)
         if isinstance(found, Refuse | Fail):
             return found
-        return ProxyDone(targets=tuple(each.name for each in found))
+        targets = _suitable(job, found)
+        barred = barred_by(authority, wanted, task, targets)
+        names = [each.name for each in targets if each.name not in barred]
+        if barred and not names:
+            return Refuse(Cause.UNAUTHORISED, next(iter(barred.values())))
+        return ProxyDone(targets=tuple(names[: wanted.most]))
 
     return find
+
+
+def barred_by(
+    authority: Authority, wanted: Proxy, task: Participation, targets: Iterable[AgentIdentifier]
+) -> dict[str, str]:
+    """Whom of these the initiator may not ask itself, and why (`Authority.bars`): a sentence by name."""
+    act, protocol = EMBEDDED[wanted.performative]
+    inner = AclMessage(performative=act, content=json.dumps(wanted.message.content))
+    return authority.bars(task.message, task.initiator, inner, protocol, targets)
 
 
 async def _broker_all(
@@ -171,7 +195,7 @@ def _passed_on(proxied: AclMessage, step: Heard | Lost | Overdue, target: AgentI
             pass
         case Overdue():
             reason = Reason(cause=Cause.EXPIRED, text=f"{target} did not answer in time", about=target.name)
-    content = explain(reason.cause, reason.text, reason.about)
+    content = as_content(reason)
     return proxied.reply(Performative.FAILURE, content=content, user_parameters=origin)
 
 

@@ -28,7 +28,7 @@ from behaviours.delivery import Delivery, Trace
 from behaviours.events import Hook, MessageAcknowledged, MessageAskedAfter
 from behaviours.journaling import Journaling, Lane
 from behaviours.peering import Peers, bare
-from behaviours.posting import OnLost, OnSettled, Waiting
+from behaviours.posting import Again, OnLost, OnSettled, Waiting
 from behaviours.receipts import Receipts, render
 from ontology.acl import AclMessage
 from ontology.aid import AgentIdentifier
@@ -108,8 +108,7 @@ class Outbox:
         conversation: str = "",
         on_settled: OnSettled = lambda _is_acknowledged: None,
         trace: Trace = lambda _message, _to: None,
-        message_id: str = "",
-        drop: tuple[str, ...] = (),
+        again: Again | None = None,
     ) -> str:
         """Write a message down, and send it as soon as that is done.
 
@@ -121,8 +120,7 @@ class Outbox:
             conversation: the key of the conversation that it belongs to.
             on_settled: called at most once, later, when it is not.
             trace: shown what is to be sent.
-            message_id: of one that is sent anew; by default a new one.
-            drop: dead letters that it was, which go with the commit.
+            again: the dead letter that it was, which goes with the commit.
 
         Returns:
             The message's id.
@@ -130,7 +128,7 @@ class Outbox:
         Raises:
             ValueError: it cannot be written as a stanza. Nothing has happened.
         """
-        message_id = message_id or uuid.uuid4().hex
+        message_id = uuid.uuid4().hex if again is None else again.id
         stanza = self._delivery.check(message, to, message_id)
         record = outbox.posted(
             agent=self._me.name,
@@ -141,7 +139,9 @@ class Outbox:
             now=self._clock(),
             reply_by=None if message.reply_by is None else after(message.reply_by, GRACE),
             retrying=self._retrying,
+            replica=self._journaling.replica,
         )
+        record = record if again is None else again.in_outbox(record)
         if self._is_closed:
             reason = Reason(cause=Cause.UNREACHABLE, text="the agent was stopped", about=to.name)
             asyncio.get_running_loop().call_soon(on_lost, record, reason)
@@ -149,6 +149,7 @@ class Outbox:
         trace(message, to)
         self._keep(Waiting(record, message, to, on_lost, on_settled, stanza=stanza))
         lane = lane or self._journaling.open
+        drop = () if again is None else (again.id,)
         lane.note(send=(record,), drop=drop, then=partial(self._hand_over, record.id))
         return record.id
 
@@ -204,12 +205,12 @@ class Outbox:
                 waiting.was_missing = True
                 self._write(waiting)
 
-    def leave(self) -> None:
-        """Leave what stands here now to the next process: whoever said it is told nothing any more."""
-        for waiting in self._waiting.values():
-            if waiting.timer is not None:
-                waiting.timer.cancel()
-        self._waiting.clear()
+    def leave(self, reason: Reason | None = None) -> None:
+        """Leave what stands here now to the next process, or to another replica, for that reason."""
+        self._held.clear()
+        for waiting in [self._drop(each) for each in tuple(self._waiting)]:
+            if waiting is not None:
+                waiting.leave(reason)
 
     def close(self) -> None:
         """Leave everything as it is written down, for the next process."""
@@ -372,6 +373,7 @@ class Outbox:
         reason = Reason(cause=cause, text=text, about=waiting.to.name)
         self._hook(waiting.undelivered(self._me.name, reason))
         waiting.on_lost(waiting.record, reason)
+        self._release(waiting.to.jid)
 
     def _settle(self, message_id: str, *, is_acknowledged: bool) -> None:
         waiting = self._drop(message_id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ontology.acl import AclMessage
-from ontology.content import Reason, Term
+from ontology.content import Reason, Term, as_content
 from ontology.errors import Cause
 
 
@@ -19,10 +19,16 @@ class Refuse:
     cause: Cause | str
     text: str
     about: str | None = None
+    retry_after: float | None = None
+    """Seconds after which one may ask again; None where nobody knows, or it would be of no use."""
 
     def reason(self) -> Reason:
+        """Why, as a term."""
+        return Reason(cause=str(self.cause), text=self.text, about=self.about, retry_after=self.retry_after)
+
+    def content(self) -> str:
         """The content of the refuse."""
-        return Reason(cause=str(self.cause), text=self.text, about=self.about)
+        return as_content(self.reason())
 
 
 @dataclass(frozen=True)
@@ -34,8 +40,12 @@ class Fail:
     about: str | None = None
 
     def reason(self) -> Reason:
-        """The content of the failure."""
+        """Why, as a term."""
         return Reason(cause=str(self.cause), text=self.text, about=self.about)
+
+    def content(self) -> str:
+        """The content of the failure."""
+        return as_content(self.reason())
 
 
 Answer = Term | Refuse | Fail

@@ -37,8 +37,8 @@ AGREE_AFTER = 0.5
 ECHOED = 10_000
 """Characters of an action that an agree repeats; a longer one the initiator knows without us."""
 
-INITIATOR_GONE_AFTER = 10
-"""Looks in a row that find the initiator gone, before we stop working for it: time enough to reconnect."""
+INITIATOR_GONE_AFTER = 10.0
+"""Seconds that the initiator may be away, at least, before we stop working for it: enough to reconnect."""
 
 HOLD_SECONDS = 60.0
 """How long a proposal binds: seconds in which the initiator has to decide."""
@@ -228,8 +228,7 @@ def _finish(seat: Seat, participation: Participation, ontology: Ontology, answer
             seat.say(_refusal(asked, answer))
         case Refuse() | Fail():
             # Once agreed or awarded, an unwillingness is a failure (FIPA00026, FIPA00029).
-            content = explain(answer.cause, answer.text, answer.about)
-            seat.say(asked.reply(Performative.FAILURE, content=content))
+            seat.say(asked.reply(Performative.FAILURE, content=answer.content()))
         case term:
             # Kept as the initiator wrote it, unless the answer is of another ontology than the question.
             label = asked.ontology if ontology is participation.ontology else ontology.label
@@ -240,8 +239,7 @@ def _finish(seat: Seat, participation: Participation, ontology: Ontology, answer
 
 
 def _refusal(message: AclMessage, answer: Refuse | Fail) -> AclMessage:
-    content = explain(answer.cause, answer.text, answer.about)
-    return message.reply(Performative.REFUSE, content=content)
+    return message.reply(Performative.REFUSE, content=answer.content())
 
 
 _DECISIONS = frozenset({Performative.ACCEPT_PROPOSAL, Performative.CFP})
@@ -323,10 +321,10 @@ async def _cancelled(seat: Seat) -> None:
 def decline(room: Room, seat: Seat, asked: AclMessage, act: Performative, why: Refuse | Fail) -> None:
     """Say no with a reason; one that XML cannot carry is a mistake of the handler's, and told as that."""
     try:
-        seat.say(asked.reply(act, content=explain(why.cause, why.text, why.about)))
+        seat.say(asked.reply(act, content=why.content()))
     except ValueError as error:
         why = broken(room, seat, why, error)
-        seat.say(asked.reply(act, content=explain(why.cause, why.text, why.about)))
+        seat.say(asked.reply(act, content=why.content()))
 
 
 def confirm_cancel(seat: Seat, cancel: AclMessage) -> None:

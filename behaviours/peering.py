@@ -48,9 +48,8 @@ class Peers:
             return
         _remember(self._known, account, is_marked)
         if is_marked:
-            self._journaling.open.note(
-                put=(Snapshot(agent=self._journaling.agent, key=_KEY + account, form=1, text=""),)
-            )
+            acknowledges = Snapshot(agent=self._journaling.agent, key=_KEY + account, form=1, text="")
+            self._journaling.open.note(put={acknowledges.key: lambda: acknowledges})
 
 
 def _remember(known: OrderedDict[str, bool], jid: str, acknowledges: bool) -> None:

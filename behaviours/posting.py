@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Self
 
 from behaviours.events import MessageUndelivered
@@ -19,6 +20,23 @@ OnLost = Callable[[Outgoing, Reason], None]
 """Told once that a message is given up: how it stood in the outbox, and why."""
 OnSettled = Callable[[bool], None]
 """Told once that a message has gone; whether its receiver has acknowledged it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Again:
+    """A dead letter that is sent anew."""
+
+    id: str
+    """The letter's, and its message's."""
+    made: datetime | None
+    """When it was made, where that is known."""
+    until: datetime | None
+    """When its receiver may forget that it has had it; None where it has not, or may have it twice."""
+
+    def in_outbox(self, record: Outgoing) -> Outgoing:
+        """How it is to stand in the outbox, where one made now would stand so."""
+        made, until = self.made or record.made, self.until or record.expires
+        return replace(record, made=made, expires=min(until, record.expires))
 
 
 @dataclass
@@ -61,6 +79,19 @@ class Waiting:
             cause=reason.cause,
             text=reason.text,
         )
+
+    def leave(self, reason: Reason | None) -> None:
+        """Let go of it: it stands in the outbox for somebody else. Without a reason nobody is told.
+
+        What belongs to no conversation, and was not even written down, nobody sends any more.
+        """
+        self.end(has_failed=None)
+        if reason is None or self.record.conversation:
+            return
+        if self.stanza is None:
+            self.on_settled(False)
+        else:
+            self.on_lost(self.record, reason)
 
     def end(self, *, has_failed: bool | None) -> None:
         """Tell the peer's breaker how the attempt ended; None: nobody knows."""

@@ -37,14 +37,27 @@ class Receipts:
     """What has become of them?"""
     missing: tuple[str, ...] = ()
     """The peer never got them: they are to be sent again."""
+    sought: tuple[str, ...] = ()
+    """Which replica has these conversations (`behaviours.seeking`)?"""
+    here: tuple[str, ...] = ()
+    """The one that says so has these conversations."""
+    kept: tuple[str, ...] = ()
+    """Another one has them, or will."""
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is said."""
-        return not (self.acknowledged or self.asked or self.missing)
+        return not any(getattr(self, field) for field in _KINDS)
 
 
-_KINDS = {"acknowledged": "acknowledged", "asked": "unacknowledged", "missing": "missing"}
+_KINDS = {
+    "acknowledged": "acknowledged",
+    "asked": "unacknowledged",
+    "missing": "missing",
+    "sought": "where",
+    "here": "here",
+    "kept": "kept",
+}
 """Field to element."""
 
 

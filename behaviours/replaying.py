@@ -8,7 +8,9 @@ nobody waits for its answer; an award that nobody waits for is called off instea
 What had been said to us is handled as if it came now: held against the rules, and against the table of its
 protocol, by which for example a proposal for a call that is over is rejected.
 
-Asked for twice, it is done once.
+Asked for twice, it is done once. But a receiver forgets what it has processed (`resilience.inbox.Terms`), and
+whoever looks at letters comes hours or days later. What may have been sent so long ago is said again only
+where that is asked for in so many words.
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ from typing import Protocol
 
 from behaviours.authorising import Authority
 from behaviours.burying import Burying
+from behaviours.clocking import after
 from behaviours.conversing import Seat
 from behaviours.enduring import Claimed, Enduring
 from behaviours.outcomes import Answer, Fail
+from behaviours.posting import Again
 from behaviours.seating import Seating
 from behaviours.sorting import ANSWERS, protocol_of
 from behaviours.wire import Element, Received, as_stanza
@@ -34,6 +38,7 @@ from ontology.content import Reason
 from ontology.errors import Cause, MessageError
 from ontology.management import Replayed
 from resilience.dead_letters import ORIGINAL_LIMIT, DeadLetter
+from resilience.journal import CLOCK_ERROR
 from resilience.outbox import Outgoing
 from resilience.records import RecordsError
 
@@ -92,12 +97,13 @@ class Replaying:
         self._room, self._enduring, self._seats = room, enduring, seats
         self._authority, self._burying, self._trace = authority, burying, trace
 
-    async def replay(self, me: str, id: str) -> Answer:  # noqa: A002 - as the field is called
+    async def replay(self, me: str, id: str, *, again: bool = False) -> Answer:  # noqa: A002 - as the field is called
         """Replay a dead letter, and drop it. Safe to cancel, and to call again.
 
         Args:
             me: the bare JID of the agent.
             id: what it is filed under.
+            again: say it again even where its receiver may have had it and forgotten that.
         """
         try:
             found = await self._enduring.journaling.journal.letter(me, id)
@@ -115,7 +121,9 @@ class Replaying:
             text = f"the letter cannot be read as a message{cut}: {error.text}"
             return Fail(Cause.UNSUPPORTED_VALUE, text)
         try:
-            done = await (self._in if letter.is_inbound else self._out)(letter, message)
+            done = await (
+                self._in(letter, message) if letter.is_inbound else self._out(letter, message, again)
+            )
         except ValueError as error:
             return Fail(Cause.UNSUPPORTED_VALUE, str(error))
         if isinstance(done, Replayed) and found is None:
@@ -148,7 +156,7 @@ class Replaying:
         text = f"{_what(message)} of {peer} was handled again"
         return Replayed(letter=letter.id, done="handled", text=text)
 
-    async def _out(self, letter: DeadLetter, message: AclMessage) -> Answer:
+    async def _out(self, letter: DeadLetter, message: AclMessage, again: bool) -> Answer:
         to = message.receiver[0] if message.receiver else AgentIdentifier(name=letter.peer)
         seat = self._seats.find(message, to)
         is_open = message.conversation_id is None or message.protocol is None
@@ -170,6 +178,10 @@ class Replaying:
         if not is_open and message.performative not in LAST_WORDS:
             text = f"its conversation is over: nobody waits for an answer to the {_what(message)}; begin anew"
             return Fail(Cause.LATE, text)
+        is_unsent = letter.made is not None and letter.attempts == 0
+        until = None if again or is_unsent else self._remembered_until(letter)
+        if until is not None and self._room.now() >= until:
+            return Fail(Cause.LATE, self._may_come_twice(letter, message, to))
 
         def lost(record: Outgoing, reason: Reason) -> None:
             self._burying.lost(message, to, record, reason)
@@ -177,11 +189,25 @@ class Replaying:
                 seat.lose(reason)
 
         # One commit: a crash leaves either the letter or the message that is to be sent.
-        self._enduring.outbox.post(
-            message, to, lost, trace=self._trace, message_id=letter.id, drop=(letter.id,)
-        )
+        anew = Again(id=letter.id, made=letter.made, until=until)
+        self._enduring.outbox.post(message, to, lost, trace=self._trace, again=anew)
         text = f"{_what(message)} goes to {to} again"
         return Replayed(letter=letter.id, done="sent", text=text)
+
+    def _remembered_until(self, letter: DeadLetter) -> datetime:
+        """When its receiver may forget what we had said, should it have processed it at once."""
+        if letter.made is None:
+            return self._room.now()
+        remembered = self._enduring.journaling.journal.policy.terms.retention - CLOCK_ERROR
+        return after(letter.made, remembered)
+
+    def _may_come_twice(self, letter: DeadLetter, message: AclMessage, to: AgentIdentifier) -> str:
+        hours = self._enduring.journaling.journal.policy.terms.retention / 3600
+        since = "" if letter.made is None else f" at {letter.made.isoformat(timespec='seconds')}"
+        return (
+            f"the {_what(message)} may have come to {to}{since} already, which it remembers for {hours:g} h "
+            "only, so it could take effect twice; to send it all the same, replay it with --again"
+        )
 
     def _is_late(self, message: AclMessage) -> bool:
         return message.reply_by is not None and message.reply_by < self._room.now()

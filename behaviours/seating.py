@@ -64,6 +64,11 @@ class Seating:
         """The seat of a conversation that we have begun with that agent."""
         return self._seats.get((conversation_id, peer.name, Role.INITIATOR))
 
+    def of(self, conversation_id: str, peer: str) -> list[Seat]:
+        """The seats of a conversation with that agent that is not over."""
+        seats = (self._seats.get((conversation_id, peer, role)) for role in Role)
+        return [seat for seat in seats if seat is not None and not seat.is_over]
+
     def find(self, message: AclMessage, peer: AgentIdentifier) -> Seat | None:
         """The seat that a message of this agent is for; None if it belongs to no conversation here."""
         if message.conversation_id is None:
@@ -91,7 +96,9 @@ class Seating:
         return seat if seat is not None and (is_ours or seat.is_cancelled_by(message)) else None
 
     def _drop(self, key: Key) -> None:
-        self._timers.pop(key, None)
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()
         seat = self._seats.pop(key, None)
         if seat is not None and self._shared.get(key[0]) is seat:
             del self._shared[key[0]]

@@ -16,6 +16,7 @@ from ontology.acl import Performative
 from ontology.content import AgentAction, Ontology, Term
 from ontology.errors import Cause, ContentError
 from ontology.interaction import AuctionStarted, Nested, Proxy, When
+from protocols.registry import TABLES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,18 @@ _FRAMES: Mapping[Performative, type[Term]] = {
     Performative.PROXY: Proxy,
 }
 """Acts that are about a term of the protocols themselves, in which the agents' own terms stand."""
+
+
+def spoken(handlers: Handlers) -> tuple[str, ...]:
+    """The names of the protocols in which an agent can be the participant, with these handlers."""
+    acts = [act for act, service in SERVICES.items() if _is_served(act, service, handlers)]
+    return tuple(table.name for table in TABLES if any(map(table.opens_with, acts)))
+
+
+def _is_served(act: Performative, service: Service, handlers: Handlers) -> bool:
+    terms = [set(getattr(handlers, kind)) for kind in service.kinds]
+    is_waiting = act is not Performative.REQUEST_WHEN or bool(handlers.holds)
+    return is_waiting and bool(set.intersection(*terms))
 
 
 def is_capable(act: Performative, term: Term, handlers: Handlers, ontologies: Sequence[Ontology]) -> bool:

@@ -84,6 +84,8 @@ class SigningKey:
 
 def unsigned(message: AclMessage) -> AclMessage:
     """The message without its signature."""
+    if message.user_parameters.keys().isdisjoint((SIGNATURE, SIGNED_AT)):
+        return message
     left = {
         name: each for name, each in message.user_parameters.items() if name not in {SIGNATURE, SIGNED_AT}
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from ontology.acl import AclMessage, Performative
 from protocols.contract_net import CONTRACT_NET
 from protocols.registry import PROTOCOLS
@@ -56,3 +58,20 @@ def protocol_of(message: AclMessage) -> Protocol | None:
 def takes_late(protocol: Protocol | None, message: AclMessage) -> bool:
     """Whether a protocol answers what a participant says when its time is up, as the contract nets do."""
     return protocol is not None and protocol.following(EXPIRED, Role.PARTICIPANT, message) is not None
+
+
+def only_begins(message: AclMessage) -> bool:
+    """Whether a message can stand nowhere but at the beginning of a conversation."""
+    protocol = protocol_of(message)
+    return protocol is not None and _comes_first(protocol.name, message.performative)
+
+
+@cache
+def _comes_first(name: str, act: Performative) -> bool:
+    protocol = PROTOCOLS[name]
+    places = {
+        state
+        for state, role, each in protocol.transitions
+        if role is Role.INITIATOR and each.partition("/")[0] == act
+    }
+    return places == {protocol.start}

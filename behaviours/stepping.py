@@ -24,6 +24,8 @@ class Heard:
     """The peer said something that fits."""
 
     message: AclMessage
+    at: datetime
+    """When it came; when its handler runs again after a restart, when it came first."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,10 @@ class Room(Port):
     def transport(self) -> Transport:
         """The connection."""
 
+    @property
+    def away(self) -> float:
+        """Seconds that a peer may be away (`resilience.journal.Policy`)."""
+
     def now(self) -> datetime:
         """The present, aware."""
 
@@ -77,6 +83,9 @@ class Room(Port):
         chronicle: Chronicle | None = None,
     ) -> None:
         """Send a message without waiting; with what else its conversation writes down, if it has one."""
+
+    def seek(self, seat: Seat) -> bool:
+        """Ask where a conversation goes on whose peer is not there; whether somebody has said so."""
 
     def forget(self, seat: Seat) -> None:
         """The seat is over: route to it only what comes late."""

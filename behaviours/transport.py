@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 
@@ -22,6 +24,23 @@ class RequestRefused(Exception):  # noqa: N818 - it reads as what happened
         super().__init__(f"{condition}: {text}" if text else condition)
         self.condition = condition
         self.text = text
+
+
+def trusting(ca_file: Path) -> ssl.SSLContext:
+    """Believe servers whose certificate that authority has signed, and no others.
+
+    Raises:
+        ConnectionFailed: the file cannot be read; the text names it.
+    """
+    try:
+        # Loading it into the default context would trust the system's authorities too.
+        return ssl.create_default_context(cafile=str(ca_file))
+    except ssl.SSLError:
+        fault = "holds no certificate" if ca_file.read_bytes().strip() else "is empty"
+    except OSError as error:
+        fault = f"cannot be read: {error.strerror}"
+    mend = "put the certificate of the authority there that has signed the server's, in PEM form"
+    raise ConnectionFailed(f"{ca_file} {fault}; {mend}")
 
 
 class Life(StrEnum):

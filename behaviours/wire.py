@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Protocol
 from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
@@ -47,6 +48,9 @@ SPADE = "spade"
 """SPADE's form, beside those that `ontology.codecs` names."""
 STANZAS = "{urn:ietf:params:xml:ns:xmpp-stanzas}"
 MESSAGE = CLIENT + "message"
+
+_quoted = lru_cache(maxsize=1000)(quoteattr)
+"""For names: there are few of them, in every message."""
 
 _USER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _READ_BY_NAME = {*TEXT_PARAMETERS, "performative", "reply-by", "reply-to", "_thread_node"}
@@ -178,7 +182,7 @@ def _in_form(message: AclMessage) -> str:
         # SPADE 4.1.4: the thread travels as a field of the form, and templates match on it.
         fields.append(("_thread_node", message.conversation_id))
     form = "".join(
-        f'<field var={quoteattr(name)} type="text-single"><value>{escaped(value)}</value></field>'
+        f'<field var={_quoted(name)} type="text-single"><value>{escaped(value)}</value></field>'
         for name, value in fields
     )
     # SPADE 4.1.4: a message without body never reaches a plain agent, so no content is one blank.

@@ -12,6 +12,7 @@ LearningError
 ├── DeviceError               the device asked for is not there, or its memory is too small
 ├── TrainingError             training went wrong: the loss is no longer a number
 ├── ModelError                a model cannot be kept or used
+│   ├── NoRoomError           the disk that it is to be kept on is full
 │   ├── ModelNotFoundError    no such name or version in the store
 │   └── ModelDamagedError     the files are not what was saved
 ├── InputError                the rows do not fit the model
@@ -113,6 +114,18 @@ class ModelError(LearningError):
     def __init__(self, label: str, fault: str) -> None:
         super().__init__(f"model {label!r}: {fault}")
         self.label = label
+
+
+class NoRoomError(ModelError):
+    """The disk that it is to be kept on is full.
+
+    Attributes:
+        room: the bytes that are wanted.
+    """
+
+    def __init__(self, label: str, fault: str, *, room: int) -> None:
+        super().__init__(label, fault)
+        self.room = room
 
 
 class ModelNotFoundError(ModelError):

@@ -19,6 +19,7 @@ import os
 import re
 import shutil
 import stat
+import tempfile
 from collections.abc import Callable
 from datetime import datetime
 from itertools import count
@@ -32,7 +33,7 @@ from safetensors.torch import save as render_tensors
 from torch import Tensor, nn
 
 from learning.datasets import listed
-from learning.errors import ModelDamagedError, ModelError, ModelNotFoundError
+from learning.errors import ModelDamagedError, ModelError, ModelNotFoundError, NoRoomError
 from learning.models import LoadedModel, Model, ModelCard
 from learning.networks import build
 from learning.stepping import memory_of
@@ -40,6 +41,10 @@ from ontology.models import ModelVersion
 
 WEIGHTS = "model.safetensors"
 MANIFEST = "manifest.json"
+LEAST_ROOM = 1_000_000
+"""Bytes that are looked for before a model is trained, whose size nobody knows then, and beside one that
+did not fit: a disk gives room in blocks."""
+
 FORMAT = 1
 """The manifest's version; a reader refuses a newer one."""
 
@@ -62,6 +67,7 @@ class ModelStore:
 
         Raises:
             ModelError: the folder cannot be written, or the network holds something else than tensors.
+            NoRoomError: its disk is full.
             ValueError: `now` has no time zone.
         """
         if now.tzinfo is None:
@@ -95,8 +101,33 @@ class ModelStore:
             _sync(home)
             _sync(self.folder)
         except OSError as error:
-            raise ModelError(name, f"it cannot be kept in {self.folder}: {error.strerror}") from error
+            raise self._unkept(name, error, LEAST_ROOM + len(weights) + len(manifest)) from error
         return _version(model.card, int(place.name), place, sha256, now)
+
+    def check(self, name: str, room: int = LEAST_ROOM) -> None:
+        """Look whether a model could be kept now, before it is trained for nothing; this makes the folder.
+
+        Args:
+            name: the model's.
+            room: its bytes, or how many there should be at least.
+
+        Raises:
+            ModelError: it could not.
+            NoRoomError: because the disk is full.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder) as probe:
+                for _each in range(0, room, LEAST_ROOM):
+                    probe.write(bytes(min(room, LEAST_ROOM)))
+        except OSError as error:
+            raise self._unkept(name, error, room) from error
+
+    def _unkept(self, name: str, error: OSError, room: int) -> ModelError:
+        told = f"it cannot be kept in {self.folder}: {error.strerror}"
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            return NoRoomError(name, f"{told}; make room there, at least {room:,} bytes", room=room)
+        return ModelError(name, told)
 
     def load(self, label: str, *, device: torch.device | None = None) -> LoadedModel:
         """Load a model. Its weights are compared with their digest before they are parsed.

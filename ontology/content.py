@@ -19,9 +19,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, ClassVar, NoReturn
+from typing import Annotated, Any, ClassVar, NoReturn
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ontology.errors import Cause, ContentError, shown
 
@@ -68,11 +68,19 @@ class Reason(Predicate):
     """One sentence: what, where, how to mend it."""
     about: str | None = None
     """The act, argument or value at fault."""
+    retry_after: Annotated[float, Field(ge=0)] | None = None
+    """Seconds after which one may ask again; None where nobody knows, or it would be of no use."""
 
 
-def explain(cause: Cause | str, text: str, about: str | None = None) -> str:
+def explain(
+    cause: Cause | str, text: str, about: str | None = None, *, retry_after: float | None = None
+) -> str:
     """Write the content of a refuse, failure, reject-proposal or not-understood: a `Reason`."""
-    reason = Reason(cause=str(cause), text=text, about=about)
+    return as_content(Reason(cause=str(cause), text=text, about=about, retry_after=retry_after))
+
+
+def as_content(reason: Reason) -> str:
+    """Write a reason as content."""
     return _content(reason)
 
 

@@ -95,6 +95,8 @@ class Replay(AgentAction):
 
     letter: Annotated[str, Field(min_length=1, max_length=1000)]
     """What the agent's dead letter is filed under."""
+    again: bool = False
+    """Whether to say it again even where its receiver may have had it and forgotten that. Since 1.3."""
 
 
 class Replayed(Predicate):
@@ -109,7 +111,7 @@ class Replayed(Predicate):
 
 MANAGEMENT = Ontology(
     name="fipa-agent-management",
-    version=(1, 2),
+    version=(1, 3),
     terms=(
         Register, Deregister, Modify, Search, Found, Registered, Replay, Replayed,
         DfAgentDescription, ServiceDescription, SearchConstraints,

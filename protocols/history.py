@@ -62,6 +62,8 @@ class Heard:
     message: AclMessage
     id: str = ""
     """The id under which it came."""
+    at: datetime | None = None
+    """When: what came first in several conversations comes first again; None where nobody looks at it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -136,7 +136,8 @@ def say(
         message: what we say.
         deadline: when to give up waiting for the next message; by default the message's reply-by,
             else what the initiator set before. A participant that has spoken waits without limit.
-            After a failed cancellation both go on with the limit that held before it.
+            After a failed cancellation both go on with the limit that held before it; where none did,
+            the initiator, which waits for nothing any more, keeps that of the cancel.
 
     Raises:
         LocalProtocolError: it is not ours to say that now. Nothing has changed; do not send it.
@@ -193,8 +194,9 @@ def receive(
     elif limit is None and any(
         protocol.awaits(moved.state, each) for each in (Role.PARTICIPANT, Role.TARGET)
     ):
-        resumes = _resumes(conversation, moved)
-        limit = conversation.resume_deadline if resumes else conversation.deadline
+        limit = conversation.deadline
+        if _resumes(conversation, moved):
+            limit = conversation.resume_deadline or limit
     return replace(moved, deadline=None if protocol.is_terminal(moved.state) else limit)
 
 

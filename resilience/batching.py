@@ -1,7 +1,8 @@
 """What the tasks of an event loop ask a store for within one turn goes there together.
 
 One batch is under way at a time; what comes up meanwhile makes the next one. So fifty commits at once cost
-one transaction or one round trip, and a single one waits for nobody.
+one transaction or one round trip, and a single one waits for nobody. Where several have gone together, the
+next batch is let grow as long as it does: most of the cost is that of a batch, not of what is in it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ CarryOut = Callable[[list[Item]], Awaitable[Sequence[Any]]]
 
 MOST = 500
 """Items of one batch: so few that it takes no noticeable time."""
+
+
+QUIET = 3
+"""Rounds of the event loop in which a batch has not grown, and goes."""
 
 
 class Batches(Generic[Item]):
@@ -51,8 +56,18 @@ class Batches(Generic[Item]):
             while self._asked:
                 batch, self._asked = self._asked[:MOST], self._asked[MOST:]
                 await self._do(batch)
+                if len(batch) > 1:
+                    await self._grow()
         finally:
             self._task = None
+
+    async def _grow(self) -> None:
+        """Wait while more is asked for."""
+        quiet = 0
+        while quiet < QUIET and len(self._asked) < MOST:
+            before = len(self._asked)
+            await asyncio.sleep(0)
+            quiet = quiet + 1 if len(self._asked) == before else 0
 
     async def _do(self, batch: list[tuple[Item, asyncio.Future[Any]]]) -> None:
         results: Sequence[Any] = ()

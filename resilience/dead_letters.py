@@ -9,7 +9,7 @@ from typing import Protocol
 
 from resilience.forms import Form
 
-FORM = Form(what="a dead letter")
+FORM = Form(what="a dead letter", newest=2, steps={1: lambda fields: {**fields, "made": None}})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,10 @@ class DeadLetter:
     state: str = ""
     """Where the protocol stood."""
     attempts: int = 0
-    """How often it was sent or begun; 0 where nobody counted."""
+    """How often it was sent or begun; 0 where nobody counted, or, where `made` says when, for never sent."""
+    made: datetime | None = None
+    """When what the agent had said was first written down to be sent; None where that is not known. Its
+    receiver forgets its id `resilience.inbox.Terms.retention` later, at the earliest."""
     id: str = field(default="", compare=False)
     """What it is filed under, and no part of what it says. The store gives a number where it is empty;
     whoever makes one makes it afresh, and a second letter under it is not added."""
@@ -49,7 +52,8 @@ class DeadLetter:
         """
         fields = FORM.read(text)
         try:
-            return cls(**{**fields, "id": id, "when": datetime.fromisoformat(fields["when"])})
+            made = fields["made"] and datetime.fromisoformat(fields["made"])
+            return cls(**{**fields, "id": id, "when": datetime.fromisoformat(fields["when"]), "made": made})
         except (KeyError, TypeError, ValueError) as error:
             raise FORM.foreign(text) from error
 

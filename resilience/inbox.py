@@ -16,6 +16,7 @@ that is thrown away, and never a second effect.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeGuard
@@ -27,6 +28,9 @@ ID_LIMIT = 1_000
 
 JID_LIMIT = 3_071
 """Bytes of a JID (RFC 7622, section 3.1)."""
+
+RENEWALS = 3
+"""How often a lease is renewed in its time."""
 
 
 class Standing(StrEnum):
@@ -62,8 +66,9 @@ class Terms:
         ValueError: a number is out of its range.
     """
 
-    lease: float = 30.0
-    """How long a claim holds without being renewed: after a death its message waits that long."""
+    lease: float = 8.0
+    """How long a claim holds without being renewed: after a death its message waits that long. No longer than
+    whoever has said something else meanwhile waits for an acknowledgement (`resilience.outbox.Retrying`)."""
     most_attempts: int = 5
     """How often a handler may begin. A handler that dies each time is not to die for ever."""
     retention: float = 7_200.0
@@ -76,7 +81,7 @@ class Terms:
     @property
     def renew_every(self) -> float:
         """How often a holder renews: two renewals may fail before the lease runs out."""
-        return self.lease / 3
+        return self.lease / RENEWALS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,10 +154,13 @@ def digest_of(text: str) -> str:
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
-def claim(entry: Entry | None, owner: str, digest: str, now: float, terms: Terms) -> tuple[Entry, Claim]:
+def claim(
+    entry: Entry | None, owner: str, digest: str, now: float, terms: Terms, dead: Sequence[str] = ()
+) -> tuple[Entry, Claim]:
     """Claim a message.
 
-    The claim of one owner may be repeated, as after a timeout of the store, and is answered as before.
+    The claim of one owner may be repeated, as after a timeout of the store, and is answered as before. Owners
+    that are known to be dead are not waited for.
 
     Returns:
         What is to be kept (the very same entry if nothing changes), and the answer.
@@ -174,7 +182,7 @@ def claim(entry: Entry | None, owner: str, digest: str, now: float, terms: Terms
         standing = Standing.DONE if entry.phase is Phase.DONE else Standing.DEAD
         return entry, Claim(standing=standing, attempts=entry.attempts, reply=entry.reply)
     if entry.owner != owner:
-        if _is_leased(entry, now):
+        if entry.owner not in dead and _is_leased(entry, now):
             return entry, Claim(standing=Standing.BUSY, attempts=entry.attempts)
         entry = replace(entry, owner=owner, attempts=entry.attempts + 1)
     entry = replace(entry, leased_at=now, lease=terms.lease, kept_until=now + terms.retention)

@@ -17,6 +17,7 @@ Cancelling a call leaves open whether it has been carried out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -38,13 +39,19 @@ class Policy:
     """The numbers of delivery; the same on both ends.
 
     Raises:
-        ValueError: an id would be forgotten while its message may still be sent again.
+        ValueError: an id would be forgotten while its message may still be sent again, or a number is out of
+            its range.
     """
 
     terms: Terms = field(default_factory=Terms)
     retrying: Retrying = field(default_factory=Retrying)
+    away: float = 3.0
+    """Seconds that a peer may be away, as while its process is started anew, before our conversation with it
+    is given up. Few, so that work is soon given to somebody else."""
 
     def __post_init__(self) -> None:
+        if not 0 < self.away < math.inf:
+            raise ValueError(f"a peer may be away for a positive number of seconds, not {self.away:g}")
         needed = self.retrying.life + CLOCK_ERROR
         if self.terms.retention < needed:
             raise ValueError(
@@ -124,12 +131,17 @@ class Journal(Protocol):
 
     policy: Policy
 
-    async def claim(self, hold: Hold, digest: str) -> Claim:
+    @property
+    def survives(self) -> bool:
+        """Whether it is there after a restart: then an agent comes back as the one that it was."""
+
+    async def claim(self, hold: Hold, digest: str, dead: Sequence[str] = ()) -> Claim:
         """Ask for a message (`resilience.inbox`).
 
         Args:
             hold: the message's key and this copy's token.
             digest: `digest_of` the body.
+            dead: tokens of holders that are known to be dead: theirs is taken over before its lease is out.
         """
 
     async def renew(self, hold: Hold) -> bool:
@@ -157,6 +169,9 @@ class Journal(Protocol):
 
     async def snapshots(self, agent: str) -> Sequence[Snapshot]:
         """Return all snapshots, ordered by key."""
+
+    async def snapshot(self, agent: str, key: str) -> Snapshot | None:
+        """Return one snapshot, if it is there."""
 
     async def letters(self, agent: str, limit: int = 100) -> Sequence[DeadLetter]:
         """Return the newest dead letters, newest first."""

@@ -119,6 +119,8 @@ class MemoryJournal:
         clock: seconds since the epoch.
     """
 
+    survives = False
+
     def __init__(
         self,
         policy: Policy | None = None,
@@ -132,12 +134,12 @@ class MemoryJournal:
         self._outgoing: dict[str, dict[str, Outgoing]] = {}
         self._snapshots: dict[str, dict[str, Snapshot]] = {}
 
-    async def claim(self, hold: Hold, digest: str) -> Claim:
+    async def claim(self, hold: Hold, digest: str, dead: Sequence[str] = ()) -> Claim:
         """Ask for a message."""
         now = self._clock()
         self._forget(now)
         known = self._entries.get(hold.key)
-        entry, claim = inbox.claim(known, hold.owner, digest, now, self.policy.terms)
+        entry, claim = inbox.claim(known, hold.owner, digest, now, self.policy.terms, dead)
         if entry is not known:
             self._keep(hold.key, entry)
         return claim
@@ -182,6 +184,10 @@ class MemoryJournal:
     async def snapshots(self, agent: str) -> Sequence[Snapshot]:
         """Return all snapshots, ordered by key."""
         return tuple(each for _key, each in sorted(self._snapshots.get(agent, {}).items()))
+
+    async def snapshot(self, agent: str, key: str) -> Snapshot | None:
+        """Return one snapshot, if it is there."""
+        return self._snapshots.get(agent, {}).get(key)
 
     async def letters(self, agent: str, limit: int = 100) -> Sequence[DeadLetter]:
         """Return the newest dead letters, newest first."""

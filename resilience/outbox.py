@@ -20,7 +20,11 @@ from resilience.forms import Form, storable
 from resilience.inbox import ID_LIMIT, JID_LIMIT
 from resilience.snapshots import KEY_LIMIT
 
-FORM = Form(what="an outgoing message")
+FORM = Form(
+    what="an outgoing message",
+    newest=2,
+    steps={1: lambda fields: {**fields, "replica": ""}},
+)
 
 
 class Due(StrEnum):
@@ -78,12 +82,15 @@ class Outgoing:
     attempts: int = 0
     """How often it has been handed over."""
     next_try: datetime
+    replica: str = ""
+    """Which replica of the sender looks after it; empty where that was not written down yet."""
 
     def __post_init__(self) -> None:
         storable(self.agent, "the sender's JID", JID_LIMIT)
         storable(self.id, "the message's id", ID_LIMIT)
         storable(self.to, "the receiver's JID", JID_LIMIT)
         storable(self.conversation or "-", "the conversation's key", KEY_LIMIT)
+        storable(self.replica or "-", "the replica's name", ID_LIMIT)
         for moment in (self.made, self.expires, self.next_try):
             if moment.tzinfo is None:
                 raise ValueError(f"{moment.isoformat()} has no zone: nobody knows when that is")
@@ -117,6 +124,7 @@ def posted(
     now: datetime,
     reply_by: datetime | None = None,
     retrying: Retrying,
+    replica: str = "",
 ) -> Outgoing:
     """Make the record of a message that is to be sent at once.
 
@@ -129,6 +137,7 @@ def posted(
         now: the present, aware.
         reply_by: the latest moment at which somebody waits for its answer.
         retrying: how long it may wait.
+        replica: which one of the sender says it.
     """
     end = now + timedelta(seconds=retrying.life)
     return Outgoing(
@@ -140,6 +149,7 @@ def posted(
         made=now,
         expires=end if reply_by is None else min(end, reply_by),
         next_try=now,
+        replica=replica,
     )
 
 

@@ -15,7 +15,7 @@ local function whole(number) return string.format('%.0f', number) end
 CLAIM = (
     _NOW
     + """
--- KEYS: entry. ARGV: owner, digest, lease and retention in ms, most attempts.
+-- KEYS: entry. ARGV: owner, digest, lease and retention in ms, most attempts; owners that are dead.
 local key, owner, digest = KEYS[1], ARGV[1], ARGV[2]
 local lease, retention, most = ARGV[3], ARGV[4], tonumber(ARGV[5])
 local phase, holder, leased_at, leased_for, attempts, body, reply = unpack(redis.call(
@@ -27,7 +27,9 @@ if not phase then
 else
     attempts = tonumber(attempts)
     if holder ~= owner then
-        if math.abs(now - tonumber(leased_at)) < tonumber(leased_for) then
+        local is_dead = false
+        for item = 6, #ARGV do is_dead = is_dead or ARGV[item] == holder end
+        if not is_dead and math.abs(now - tonumber(leased_at)) < tonumber(leased_for) then
             return {'busy', attempts, '', 0}
         end
         attempts = attempts + 1

@@ -80,6 +80,8 @@ class RedisStoreError(RecordsError):
 class RedisJournal:
     """`Journal` on a Redis server, for any number of agents, replicas and machines; made by `open`."""
 
+    survives = True
+
     def __init__(self, client: Redis, address: str, policy: Policy, prefix: str, letters: int) -> None:
         self.policy = policy
         self._client, self._address, self._prefix, self._letters = client, address, prefix, letters
@@ -132,10 +134,11 @@ class RedisJournal:
             raise
         return journal
 
-    async def claim(self, hold: Hold, digest: str) -> Claim:
+    async def claim(self, hold: Hold, digest: str, dead: Sequence[str] = ()) -> Claim:
         """Ask for a message."""
         terms = self.policy.terms
-        values = (hold.owner, digest, _ms(terms.lease), _ms(terms.retention), terms.most_attempts)
+        values: list[str | int] = [hold.owner, digest, _ms(terms.lease), _ms(terms.retention)]
+        values += [terms.most_attempts, *dead]
         found = await self._batches.ask(_Call(scripts.CLAIM, (self._entry(hold.key),), values))
         standing, attempts, reply, is_ours = found
         return Claim(standing=Standing(standing), attempts=attempts, reply=reply, is_ours=bool(is_ours))
@@ -180,10 +183,12 @@ class RedisJournal:
     async def snapshots(self, agent: str) -> Sequence[Snapshot]:
         """Return all snapshots, ordered by key."""
         found = await self._ask(self._client.hgetall(self._key(agent, "snapshots")))
-        parted = ((key, value.partition(" ")) for key, value in sorted(found.items()))
-        return tuple(
-            Snapshot(agent=agent, key=key, form=int(form), text=text) for key, (form, _, text) in parted
-        )
+        return tuple(_snapshot(agent, key, value) for key, value in sorted(found.items()))
+
+    async def snapshot(self, agent: str, key: str) -> Snapshot | None:
+        """Return one snapshot, if it is there."""
+        value = await self._ask(self._client.hget(self._key(agent, "snapshots"), key))
+        return None if value is None else _snapshot(agent, key, value)
 
     async def letters(self, agent: str, limit: int = 100) -> Sequence[DeadLetter]:
         """Return the newest dead letters, newest first."""
@@ -325,6 +330,11 @@ class _Call:
 _SHA = {script: hashlib.sha1(script.encode()).hexdigest() for script in scripts.ALL}  # noqa: S324 - Redis's way
 
 _OWN = ("snapshots", "outgoing", "letters", "order", "number")
+
+
+def _snapshot(agent: str, key: str, value: str) -> Snapshot:
+    form, _space, text = value.partition(" ")
+    return Snapshot(agent=agent, key=key, form=int(form), text=text)
 
 
 def _ms(seconds: float) -> int:

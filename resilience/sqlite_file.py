@@ -77,6 +77,10 @@ CREATE TABLE snapshots (
     PRIMARY KEY (agent, key)
 ) WITHOUT ROWID;
 """,
+    """
+-- ISO 8601 with its zone, like "when".
+ALTER TABLE dead_letters ADD COLUMN made TEXT;
+""",
 )
 """What leads from each form of the file to the next, from nothing to form 1 onwards. Never edit a step."""
 

@@ -47,6 +47,8 @@ class SqliteJournal:
         StoreError: it cannot be opened, is no database of ours, or was written by a newer version.
     """
 
+    survives = True
+
     def __init__(
         self,
         path: Path,
@@ -68,9 +70,9 @@ class SqliteJournal:
             raise
         self._tables = SqliteTables(self._file, self.policy.terms, letters, clock)
 
-    async def claim(self, hold: Hold, digest: str) -> Claim:
+    async def claim(self, hold: Hold, digest: str, dead: Sequence[str] = ()) -> Claim:
         """Ask for a message."""
-        return await self._ask(lambda: self._tables.claim(hold, digest))
+        return await self._ask(lambda: self._tables.claim(hold, digest, dead))
 
     async def renew(self, hold: Hold) -> bool:
         """Prolong the lease; False: it is not ours any more."""
@@ -92,6 +94,10 @@ class SqliteJournal:
     async def snapshots(self, agent: str) -> Sequence[Snapshot]:
         """Return all snapshots, ordered by key."""
         return await self._ask(lambda: self._tables.snapshots(agent))
+
+    async def snapshot(self, agent: str, key: str) -> Snapshot | None:
+        """Return one snapshot, if it is there."""
+        return await self._ask(lambda: self._tables.snapshot(agent, key))
 
     async def letters(self, agent: str, limit: int = 100) -> Sequence[DeadLetter]:
         """Return the newest dead letters, newest first."""

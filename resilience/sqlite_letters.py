@@ -10,7 +10,7 @@ from resilience.sqlite_file import Row, SqliteFile
 
 _COLUMNS = (
     'coalesce(own_id, id), agent, peer, is_inbound, cause, text, original, "when", '
-    "conversation_id, protocol, state, attempts"
+    "conversation_id, protocol, state, attempts, made"
 )
 
 
@@ -29,8 +29,8 @@ class SqliteLetters:
         """Keep a letter; the oldest beyond the limit make way."""
         number, added = self._file.write(
             "INSERT INTO dead_letters (own_id, agent, peer, is_inbound, cause, text, original, "
-            '"when", conversation_id, protocol, state, attempts) '
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (own_id) DO NOTHING",
+            '"when", conversation_id, protocol, state, attempts, made) '
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (own_id) DO NOTHING",
             (
                 letter.id or None,
                 letter.agent,
@@ -44,6 +44,7 @@ class SqliteLetters:
                 letter.protocol,
                 letter.state,
                 letter.attempts,
+                letter.made and letter.made.isoformat(),
             ),
         )
         if added:
@@ -96,6 +97,7 @@ def _letter(row: Row) -> DeadLetter:
         protocol=row[9],
         state=row[10],
         attempts=row[11],
+        made=row[12] and datetime.fromisoformat(row[12]),
     )
 
 

@@ -34,13 +34,13 @@ class SqliteTables:
         self._file, self._terms, self._clock = file, terms, clock
         self._letters = SqliteLetters(file, letters)
 
-    def claim(self, hold: Hold, digest: str) -> Claim:
+    def claim(self, hold: Hold, digest: str, dead: Sequence[str]) -> Claim:
         """Ask for a message."""
         # The clock is read while nobody else can write: no claim is older than the one before it.
         now = self._clock()
         self._forget(now)
         known = self._find(hold.key)
-        entry, claim = inbox.claim(known, hold.owner, digest, now, self._terms)
+        entry, claim = inbox.claim(known, hold.owner, digest, now, self._terms, dead)
         if entry is not known:
             self._keep(hold.key, entry)
         return claim
@@ -112,6 +112,13 @@ class SqliteTables:
         query = "SELECT key, form, text FROM snapshots WHERE agent = ? ORDER BY key"
         rows = self._file.run(query, (agent,))
         return tuple(Snapshot(agent=agent, key=row[0], form=row[1], text=row[2]) for row in rows)
+
+    def snapshot(self, agent: str, key: str) -> Snapshot | None:
+        """Return one snapshot, if it is there."""
+        query = "SELECT form, text FROM snapshots WHERE agent = ? AND key = ?"
+        for form, text in self._file.run(query, (agent, key)):
+            return Snapshot(agent=agent, key=key, form=form, text=text)
+        return None
 
     def letters(self, agent: str, limit: int) -> Sequence[DeadLetter]:
         """Return the newest dead letters, newest first."""

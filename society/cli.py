@@ -28,6 +28,7 @@ from society.options import (
     format_option,
     json_option,
     load,
+    replica_option,
     teller,
     to_option,
     write_line,
@@ -59,14 +60,15 @@ def cli(context: click.Context) -> None:
 @json_option
 @click.option("--only", multiple=True, metavar="NAME...", help="Run these agents only; xmpp-server is one.")
 @click.option("--verbose", "-v", is_flag=True, help="Log every message.")
+@replica_option
 @click.argument("more", nargs=-1, metavar="")
-def up(path: Path, only: tuple[str, ...], more: tuple[str, ...], *, as_json: bool, verbose: bool) -> int:
+def up(path: Path, only: tuple[str, ...], more: tuple[str, ...], replica: str, **how: bool) -> int:
     """Run the society, or with --only a part of it, until Ctrl-C or SIGTERM."""
     if more and not only:
         raise click.UsageError(
             f"unexpected argument {more[0]!r}; to run some agents only, write --only {more[0]}"
         )
-    return _up(path, (*only, *more), as_json=as_json, verbose=verbose)
+    return _up(path, (*only, *more), replica, **how)
 
 
 @cli.command("xmpp-server", short_help="Run the embedded XMPP server alone.")
@@ -75,7 +77,7 @@ def up(path: Path, only: tuple[str, ...], more: tuple[str, ...], *, as_json: boo
 @click.option("--verbose", "-v", is_flag=True, help="Log everything.")
 def xmpp_server(path: Path, *, as_json: bool, verbose: bool) -> int:
     """Run the embedded XMPP server alone, with the society's accounts."""
-    return _up(path, ("xmpp-server",), as_json=as_json, verbose=verbose)
+    return _up(path, ("xmpp-server",), "main", as_json=as_json, verbose=verbose)
 
 
 @cli.command(short_help="Have a model trained.")
@@ -273,15 +275,18 @@ def dead_letters_show(id: str, path: Path, agent: str | None, *, as_json: bool) 
 @file_option
 @json_option
 @agent_option
-def dead_letters_replay(id: str, path: Path, agent: str | None, *, as_json: bool) -> int:  # noqa: A002 - likewise
+@click.option(
+    "--again", is_flag=True, help="Send it even where its receiver may have had it and forgotten that."
+)
+def dead_letters_replay(id: str, path: Path, agent: str | None, *, again: bool, as_json: bool) -> int:  # noqa: A002 - likewise
     """Have the agent send or handle the dead letter ID again, as far as its protocol still allows that.
 
-    A receiver that has had the message after all drops the copy. The agent must run.
+    A receiver that has had the message after all drops the copy, if it still knows. The agent must run.
     """
     from society import dead_letters
 
     file = load(path)
-    return ask(as_json, lambda tell: dead_letters.replayed(file, id, agent, tell))
+    return ask(as_json, lambda tell: dead_letters.replayed(file, id, agent, tell, again=again))
 
 
 @dead_letters_group.command("drop", short_help="Remove one.")
@@ -386,10 +391,10 @@ def _complain(text: str) -> None:
     click.echo(f"locution: {text[:1].lower() + text[1:] if text[1:2].islower() else text}", err=True)
 
 
-def _up(path: Path, only: Sequence[str], *, as_json: bool, verbose: bool) -> int:
+def _up(path: Path, only: Sequence[str], replica: str, *, as_json: bool, verbose: bool) -> int:
     from society.arguments import names
 
     running.log_to_stderr(verbose=verbose)
     file, tell = load(path), teller(as_json)
     tell("starting", society=file.society.name, file=str(path))
-    return running.up(file, names(only), tell, began=_BEGAN)
+    return running.up(file, names(only), tell, began=_BEGAN, replica=replica)

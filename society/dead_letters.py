@@ -69,8 +69,23 @@ async def dropped(file: SocietyFile, id: str, agent: str | None, tell: Tell) -> 
     return 0
 
 
-async def replayed(file: SocietyFile, id: str, agent: str | None, tell: Tell) -> int:  # noqa: A002 - as elsewhere
-    """Have the agent do with one letter what its protocol still allows."""
+async def replayed(
+    file: SocietyFile,
+    id: str,  # noqa: A002 - as elsewhere
+    agent: str | None,
+    tell: Tell,
+    *,
+    again: bool = False,
+) -> int:
+    """Have the agent do with one letter what its protocol still allows.
+
+    Args:
+        file: the society.
+        id: the letter's.
+        agent: whose; None to look for it.
+        tell: told what was done.
+        again: say it again even where its receiver may have had it and forgotten that.
+    """
     if file.delivery.store == "memory":
         if agent is None:
             raise MisuseError('with store = "memory" nobody but the agent has the letter: name it by --agent')
@@ -79,7 +94,8 @@ async def replayed(file: SocietyFile, id: str, agent: str | None, tell: Tell) ->
         async with opened(file) as journal:
             owner = (await _find(journal, file, id, agent)).agent
     async with operator(file) as us:
-        asking = us.request(owner, Replay(letter=id), reply_within=REPLY_WITHIN, result_within=REPLY_WITHIN)
+        wanted = Replay(letter=id, again=again)
+        asking = us.request(owner, wanted, reply_within=REPLY_WITHIN, result_within=REPLY_WITHIN)
         outcome = await connected(us, asking)
     if isinstance(outcome, Succeeded) and isinstance(outcome.result, Replayed):
         done = outcome.result

@@ -7,12 +7,14 @@
     durable = "process"           # sqlite: what is kept survives the process; "power": a power cut as well
     redis = "redis://127.0.0.1:6379/0"    # redis: where it is; LOCUTION_REDIS stands above it
 
-    lease = 30.0                  # after a death, somebody else takes a message over so much later
+    lease = 8.0                   # after a death, somebody else takes a message over so much later
     retries = 5                   # how often a message is sent that nobody acknowledges
     retry_first = 1.0             # the longest delay after the first attempt; it doubles
     retry_most = 8.0              # the longest delay ever
     life = 3600.0                 # how long a message may wait to be sent
     retention = 7200.0            # how long ids are remembered, so that no message has its effect twice
+    away = 3.0                    # how long a peer may be away, as while it is started anew, before what it
+                                  # does for us is given up
 
 All times are in seconds.
 """
@@ -52,6 +54,7 @@ class DeliveryTable(BaseModel):
     retry_most: Seconds = Retrying.most
     life: Seconds = Retrying.life
     retention: Seconds = Terms.retention
+    away: Seconds = Policy.away
 
     @property
     def url(self) -> str:
@@ -70,6 +73,7 @@ class DeliveryTable(BaseModel):
             retrying=Retrying(
                 first=self.retry_first, most=self.retry_most, attempts=self.retries, life=self.life
             ),
+            away=self.away,
         )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from agents.base import Ports
 from behaviours.signing import SigningKey
+from resilience.memory import MemoryJournal
 from society.config import SocietyFile
 from society.errors import StateError
 from society.recording import recording_of
@@ -64,6 +65,7 @@ def operator_ports(file: SocietyFile, state: StateFolder) -> Ports:
     """
     name = file.society.operator
     return Ports(
+        journal=MemoryJournal(file.delivery.policy),
         record=recording_of(file),
         policy=file.policy,
         key=signing_keys(file, state, name).get(name),

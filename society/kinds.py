@@ -46,7 +46,8 @@ def kind_of(file: SocietyFile, agent: AgentTable) -> Kind:
     society's folders, and ``directory``, the bare JID of its directory facilitator.
 
     Raises:
-        SocietyFileError: the kind cannot be imported, is no kind of agent, or has no such options.
+        SocietyFileError: the kind cannot be imported, is no kind of agent, cannot be made as agents are, or
+            has no such options.
     """
     cls = _imported(file, agent)
     try:
@@ -59,12 +60,28 @@ def kind_of(file: SocietyFile, agent: AgentTable) -> Kind:
         for name, parameter in signature.parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
+    try:
+        signature.bind(None, *_GIVEN, **dict.fromkeys(wanted))
+    except TypeError as error:
+        text = f"{cls.__name__}.__init__{_place(cls)} does not take what the society gives it: {error}"
+        mend = f"write __init__(self, {', '.join(_GIVEN)}, *, ...) with its options behind the asterisk"
+        raise file.agent_fault(agent, ("kind",), f"{text}; {mend}") from error
     given = {**_filled_in(file), **agent.options}
     given = {name: value for name, value in given.items() if name in wanted or name in agent.options}
     if "directory" in wanted and "directory" not in given and _is_required(wanted["directory"]):
         text = "it needs a directory; add an [[agent]] of kind 'directory-facilitator'"
         raise file.agent_fault(agent, ("kind",), text)
     return Kind(cls=cls, options=_checked(file, agent, wanted, given))
+
+
+_GIVEN = ("jid", "password", "server", "ports")
+"""What `Kind.make` gives by position."""
+
+
+def _place(cls: type) -> str:
+    """Where a class says how it is made: file and line, as a traceback would end."""
+    code = getattr(inspect.unwrap(cls.__init__), "__code__", None)  # type: ignore[misc]  # of that very class
+    return "" if code is None else f" ({Path(code.co_filename).name}, line {code.co_firstlineno})"
 
 
 def _filled_in(file: SocietyFile) -> dict[str, Any]:

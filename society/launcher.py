@@ -15,6 +15,7 @@ from typing import Any
 from agents.base import LocutionAgent
 from agents.directory_facilitator import DirectoryFacilitator
 from agents.registered import RegisteredAgent
+from behaviours.living import MAIN
 from resilience.records import RecordsError
 from society.config import SERVER, AgentTable, SocietyFile
 from society.dashboard import DashboardError
@@ -62,16 +63,24 @@ class RunningSociety:
         only: the names of what is to run here, `SERVER` among them or not; empty for everything.
         tell: told what happens.
         began: when the start began, of `time.monotonic`; by default now.
+        replica: which replica of its agents this process is.
 
     Raises:
         SocietyError: the file, a kind or the state folder cannot be used.
     """
 
     def __init__(
-        self, file: SocietyFile, only: Sequence[str], tell: Tell, began: float | None = None
+        self,
+        file: SocietyFile,
+        only: Sequence[str],
+        tell: Tell,
+        began: float | None = None,
+        replica: str = MAIN,
     ) -> None:
         self._file, self._tell = file, tell
         self._began = time.monotonic() if began is None else began
+        self._replica = replica
+        _see_to_sharing(file, replica)
         chosen = _chosen(file, only)
         self._serves = file.is_embedded and (not only or SERVER in only)
         kinds = import_kinds(file, chosen)
@@ -79,7 +88,7 @@ class RunningSociety:
         self._state.prepare()
         self._telemetry = Telemetry()
         try:
-            for name in (*((SERVER,) if self._serves else ()), *kinds):
+            for name in (*((SERVER,) if self._serves else ()), *map(self._held_as, kinds)):
                 self._state.claim(name)
             self._store = open_store(self._state)
         except SocietyError:
@@ -114,7 +123,9 @@ class RunningSociety:
         else:
             address = server_address(self._file, self._state)
             await self._appeared(address.host, address.port)
-        made = make_agents(self._file, self._state, self._kinds, self._store, self._telemetry, keeping)
+        made = make_agents(
+            self._file, self._state, self._kinds, self._store, self._telemetry, keeping, self._replica
+        )
         dashboards = make_dashboards(self._file, made, self._telemetry)
         directories = {name for name, agent in made.items() if isinstance(agent, DirectoryFacilitator)}
         for names in (directories, made.keys() - directories):
@@ -149,7 +160,7 @@ class RunningSociety:
             for name, agent in list(self._agents.items()):
                 if not agent.is_alive():
                     del self._agents[name]
-                    self._state.release(name)  # it may be started anew, in another process
+                    self._state.release(self._held_as(name))  # it may be started anew, in another process
                     self.has_failed = self.has_failed or agent.stopped_because is not None
                     self._tell("agent-stopped", name=name, because=agent.stopped_because)
             await asyncio.sleep(LOOK_EVERY)
@@ -221,8 +232,20 @@ class RunningSociety:
                 return
         _log.warning("not every agent stands in the directory yet; they go on trying")
 
+    def _held_as(self, name: str) -> str:
+        """What an agent is held as in the state folder: each replica of it by one process."""
+        return name if self._replica == MAIN else f"{name}@{self._replica}"
+
     def _kind_name(self, name: str) -> str:
         return next(agent.kind for agent in self._file.agents if agent.name == name)
+
+
+def _see_to_sharing(file: SocietyFile, replica: str) -> None:
+    if replica != MAIN and file.delivery.store == "memory":
+        raise StartError(
+            f"{file.path}: replicas share what their agents write down, and [delivery] store is "
+            '"memory", which no other process sees; write store = "sqlite" or "redis", or leave out --replica'
+        )
 
 
 def _without_zero(error: Exception) -> str:
@@ -246,6 +269,7 @@ async def run(
     tell: Tell,
     *,
     began: float | None = None,
+    replica: str = MAIN,
     on_stopping: Callable[[], None] = lambda: None,
 ) -> int:
     """Run a society until a signal comes or every agent has stopped.
@@ -257,6 +281,7 @@ async def run(
         only: the names of what is to run here; empty for everything.
         tell: told what happens.
         began: when the start began, of `time.monotonic`; by default now.
+        replica: which replica of its agents this process is.
         on_stopping: called when the stop begins, e.g. `LastResort.start`.
 
     Returns:
@@ -266,7 +291,7 @@ async def run(
         SocietyError: it did not start; what had started is stopped again.
     """
     signals = _Signals()
-    society = RunningSociety(file, only, tell, began)
+    society = RunningSociety(file, only, tell, began, replica)
     try:
         if await _unless(signals, society.start()):
             await _unless(signals, society.until_over())

@@ -26,6 +26,16 @@ def finite(_context: click.Context, parameter: click.Parameter, value: float | N
     return value
 
 
+def named(_context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Refuse what cannot be the name of a replica; a callback of click."""
+    from behaviours.living import checked
+
+    try:
+        return checked(value)
+    except ValueError as error:
+        raise MisuseError(f"{parameter.opts[0]}: {error}") from error
+
+
 file_option = click.option(
     "--file",
     "-f",
@@ -43,6 +53,14 @@ format_option = click.option(
     help="The form of whole messages: JSON, FIPA00070 or FIPA00071.",
 )
 to_option = click.option("--to", metavar="AGENT", help="Whom to ask; by default the directory is asked.")
+replica_option = click.option(
+    "--replica",
+    metavar="NAME",
+    default="main",
+    show_default=True,
+    callback=named,
+    help="Which replica of its agents this process is, where several share the work.",
+)
 agent_option = click.option("--agent", metavar="NAME", help="Whose; by default those of all agents.")
 
 

@@ -35,12 +35,12 @@ def log_to_stderr(*, verbose: bool) -> None:
         logging.getLogger(name).setLevel(logging.WARNING if verbose else logging.CRITICAL)
 
 
-def up(file: SocietyFile, only: Sequence[str], tell: Tell, began: float) -> int:
+def up(file: SocietyFile, only: Sequence[str], tell: Tell, began: float, replica: str) -> int:
     """Run the society, or some of its agents, until a signal comes; `began` is a monotonic time."""
     from society import launcher
 
     last_resort = launcher.LastResort()
-    running = launcher.run(file, only, tell, began=began, on_stopping=last_resort.start)
+    running = launcher.run(file, only, tell, began=began, replica=replica, on_stopping=last_resort.start)
     try:
         return asyncio.run(running)
     finally:

@@ -7,7 +7,8 @@
             certificates/      the embedded server's authority and certificate
             society.sqlite     directory, accounts, waiting messages, dead letters
             models/            what learners have trained
-            running/<name>     held by the process that runs the agent
+            running/<name>     held by the process that runs the agent; <name>@<replica> by that of another
+                               replica than main
 
 A password may also come from the environment: ``LOCUTION_PASSWORD_LEARNER_1`` for the agent learner-1.
 """
@@ -137,7 +138,7 @@ class StateFolder:
             raise self._unusable(error) from error
 
     def claim(self, name: str) -> None:
-        """Hold an agent for this process until it ends: one JID in two processes gets every message twice.
+        """Hold an agent, or one replica of it, for this process until it ends: of two the server keeps one.
 
         Raises:
             StateError: another process runs it.

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from agents.base import LocutionAgent, Ports, Server
+from behaviours.living import MAIN
 from resilience.dead_letters import DeadLetter, DeadLetters
 from resilience.journal import Effects, Journal
 from resilience.memory import MemoryDeadLetters, MemoryJournal, MemoryLock
@@ -167,8 +168,9 @@ def make_agents(
     store: SqliteStore,
     telemetry: Telemetry,
     keeping: Keeping,
+    replica: str = MAIN,
 ) -> Mapping[str, LocutionAgent]:
-    """Make the agents of this process, by name; they are not started.
+    """Make the agents of this process, by name; they are not started. It is that replica of them.
 
     Raises:
         StartError: the constructor of one raised, as for a device that is not there.
@@ -185,6 +187,7 @@ def make_agents(
             hook=telemetry,
             dead_letters=keeping.letters,
             journal=keeping.journal,
+            replica=replica,
             operator=file.jid(file.society.operator),
             records=OwnRecords(store, name),
             lock=lock,

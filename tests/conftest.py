@@ -16,7 +16,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +31,7 @@ from spade.container import Container
 from agents.base import LocutionAgent, Ports, Server
 from behaviours.events import Fact
 from society.xmpp_server import CertificateAuthority, Interceptor, Limits, XmppServer
+from tests.requirements import require_hardware
 
 settings.register_profile("thorough", max_examples=1000)
 
@@ -226,6 +230,22 @@ async def world(authority: CertificateAuthority, fresh_container: None) -> Async
         assert world.complaints == []
     finally:
         logging.getLogger().removeHandler(handler)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Give a folder on a disk of a few megabytes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    options = ["-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    is_there = mount is not None and os.geteuid() == 0
+    is_there = (
+        is_there and subprocess.run([mount, *options], capture_output=True, check=False).returncode == 0
+    )
+    require_hardware(is_there, "the right to mount a small disk")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ class Gate:
         port: where to connect.
         knocked: connections so far.
         passed: those that were let through.
+        held: connections of which nothing gets through any more, and of which nobody is told.
     """
 
     def __init__(self, server: int) -> None:
@@ -22,7 +23,9 @@ class Gate:
         self._is_shut = False
         self._opened = asyncio.Event()
         self._opened.set()
-        self.knocked = self.passed = 0
+        self.knocked = self.passed = self.held = 0
+        self._running: set[asyncio.Event] = set()
+        self._holding: list[asyncio.Event] = []
 
     async def __aenter__(self) -> Self:
         self._listener = await asyncio.start_server(self._pass, "127.0.0.1", 0)
@@ -37,6 +40,7 @@ class Gate:
     ) -> None:
         self._listener.close()
         self.open()
+        self.let_go()
         self.cut()
         await self._listener.wait_closed()
 
@@ -54,6 +58,21 @@ class Gate:
         """Let connections through."""
         self._opened.set()
 
+    def hold(self) -> None:
+        """Let nothing through of what is connected now, not even that an end has closed, until `let_go`.
+
+        What connects from now on gets through.
+        """
+        self._holding += self._running
+        self.held += len(self._running)
+        for each in self._running:
+            each.clear()
+
+    def let_go(self) -> None:
+        """Pass on what was held."""
+        while self._holding:
+            self._holding.pop().set()
+
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.knocked += 1
         self._writers.add(writer)
@@ -62,9 +81,13 @@ class Gate:
             theirs, ours = await asyncio.open_connection("127.0.0.1", self._server)
             self._writers.add(ours)
             self.passed += 1
+            runs = asyncio.Event()
+            runs.set()
+            self._running.add(runs)
             try:
-                await asyncio.gather(_copy(reader, ours), _copy(theirs, writer))
+                await asyncio.gather(_copy(reader, ours, runs), _copy(theirs, writer, runs))
             finally:
+                self._running.discard(runs)
                 self._writers.discard(ours)
                 ours.transport.abort()
         except OSError:
@@ -74,8 +97,10 @@ class Gate:
             writer.transport.abort()
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, runs: asyncio.Event) -> None:
     while data := await reader.read(65536):
+        await runs.wait()
         writer.write(data)
         await writer.drain()
+    await runs.wait()
     writer.transport.abort()

@@ -34,7 +34,15 @@ What holds inside:
 
 from .happenings import Happening, written
 from .hosts import Crash, SimulationError
-from .invariants import Invariant, handled_once, noted_once, nothing_hangs, nothing_raised
+from .invariants import (
+    Invariant,
+    done_once,
+    handled_once,
+    noted_once,
+    nothing_hangs,
+    nothing_lost,
+    nothing_raised,
+)
 from .network import Faults
 from .outside import Outside
 from .running import Run, SeedFailed, explore, simulate
@@ -58,6 +66,8 @@ __all__ = [
     "Invariant",
     "nothing_hangs",
     "nothing_raised",
+    "nothing_lost",
+    "done_once",
     "handled_once",
     "noted_once",
     # what cannot be simulated

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 
 from behaviours.events import Fact
+from resilience.dead_letters import DeadLetter
+from resilience.journal import Effects
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,30 @@ class Noted(Fact):
     """Something that the scenario, or an agent in it, wanted to be in the history (`Simulation.note`)."""
 
     text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Committed(Fact):
+    """The agent's journal has carried out a commit: from now on it holds that, whatever dies."""
+
+    sent: tuple[str, ...]
+    """Ids of messages that went into the outbox."""
+    settled: tuple[str, ...]
+    """Ids of messages that have left it."""
+    effects: Effects = field(compare=False, repr=False)
+    """All of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Left(Fact):
+    """What the agent still has when the world has come to rest (`Simulation.rest`)."""
+
+    outgoing: tuple[str, ...]
+    """Ids of messages in its outbox."""
+    conversations: tuple[str, ...]
+    """Keys of conversations that its journal holds open."""
+    letters: tuple[DeadLetter, ...] = field(compare=False, repr=False)
+    """Its dead letters."""
 
 
 @dataclass(frozen=True, kw_only=True)

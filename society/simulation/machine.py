@@ -27,6 +27,8 @@ from society.simulation.virtual_time import VirtualLoop
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 """When every simulation begins."""
 
+_EPOCH_SECONDS = EPOCH.timestamp()
+
 
 @contextmanager
 def sealed(loop: VirtualLoop, seed: int) -> Iterator[None]:
@@ -66,7 +68,7 @@ def sealed(loop: VirtualLoop, seed: int) -> Iterator[None]:
         random.seed(f"{seed}/random")
         replaced(os, "urandom", urandom)
         replaced(random, "_urandom", urandom)
-        replaced(time, "time", lambda: EPOCH.timestamp() + loop.time())
+        replaced(time, "time", lambda: since_1970(loop))
         for clock in ("monotonic", "perf_counter"):
             replaced(time, clock, loop.time)
         refused(time, "sleep", "time.sleep()")
@@ -94,3 +96,8 @@ def uncollected() -> Iterator[None]:
 def now(loop: VirtualLoop) -> datetime:
     """The wall clock of a simulation."""
     return EPOCH + timedelta(seconds=loop.time())
+
+
+def since_1970(loop: VirtualLoop) -> float:
+    """The same in seconds, as `time.time` has it."""
+    return _EPOCH_SECONDS + loop.time()

@@ -142,6 +142,19 @@ class Network:
         """Take down all walls."""
         self._walls.clear()
 
+    def mend(self) -> float:
+        """Take down all walls, keep nobody away and have no faults any more.
+
+        Returns:
+            The most seconds that anything can still be held back.
+        """
+        self.heal()
+        self._kept_away.clear()
+        latest = max(each.delay[1] + each.late for each in (self.faults, *self.faults_between.values()))
+        self.faults_between.clear()
+        self.faults = Faults()
+        return latest
+
     def receive(self, stream: Stream, stanza: Stanza, text: str) -> None:
         """Take what a client has written: for the server, or for somebody else's."""
         to = stanza.attributes.get("to", "").partition("/")[0]

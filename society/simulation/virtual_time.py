@@ -147,7 +147,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self, coro: Any, *, name: object = None, context: Context | None = None, **_more: Any
     ) -> asyncio.Task[Any]:
         """Start a coroutine; it belongs to the process of its context."""
-        process = (context or copy_context()).get(_process)
+        process = _process.get() if context is None else _owner(context)
         return _Task(next(self._serials), coro, process, loop=self, name=name, context=context)
 
     def call_soon(
@@ -177,6 +177,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """Call back at a time; of a dead process, never."""
+        if context is not None:
+            _owner(context)
         handle = asyncio.TimerHandle(when, callback, args, self, context)
         if not (self._has_dead and _is_dead(handle)):
             heappush(self._timers, (when, next(self._serials), handle))
@@ -230,6 +232,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def _write_to_self(self) -> None:
         """Nothing blocks that would have to be woken."""
+
+
+def _owner(context: Context) -> Process | None:
+    """Whose a context is; an empty one, in which something is begun for nobody, is of its maker."""
+    if _process not in context:
+        context.run(_process.set, _process.get())
+    return context[_process]
 
 
 def _is_dead(handle: asyncio.Handle) -> bool:

@@ -15,13 +15,17 @@ from behaviours.events import Fact
 from resilience.memory import MemoryJournal
 from society.simulation import happenings
 from society.simulation.connection import SimulatedConnection
+from society.simulation.evidence import History
 from society.simulation.happenings import Happening
 from society.simulation.hosts import Crash, Host, SimulationError, address_of
-from society.simulation.machine import now
+from society.simulation.machine import now, since_1970
 from society.simulation.network import Faults, Network
 from society.simulation.store import SlowJournal
 from society.simulation.streams import DOMAIN
 from society.simulation.virtual_time import Process, VirtualLoop
+
+QUIET = 2.0
+"""Seconds without anything under way, beside what a link may hold back, until a world is at rest."""
 
 AgentKind = TypeVar("AgentKind", bound=LocutionAgent)
 Result = TypeVar("Result")
@@ -40,7 +44,7 @@ class Simulation:
     def __init__(self, seed: int, faults: Faults, loop: VirtualLoop) -> None:
         self.seed = seed
         self.rng = Random(f"{seed}/scenario")  # noqa: S311 - it is to be guessed
-        self.history: list[Happening] = []
+        self.history = History()
         self.network = Network(loop, Random(f"{seed}/network"), faults, self.record)  # noqa: S311
         self._journal_rng = Random(f"{seed}/journal")  # noqa: S311
         self.is_over = False
@@ -83,9 +87,10 @@ class Simulation:
         if name in self._hosts:
             raise SimulationError(f"there is an agent {name!r} already; restart it, or choose another name")
         self.network.add_account(name.partition("/")[0])
-        journal = MemoryJournal(clock=lambda: self.clock().timestamp())
-        own = {"clock": self.clock, "journal": SlowJournal(journal, self._journal_rng), **ports}
-        self._hosts[name] = Host(kind, Ports(**own))
+        own = {"journal": MemoryJournal(clock=lambda: since_1970(self._loop)), "clock": self.clock, **ports}
+        journal = own["journal"]
+        own["journal"] = SlowJournal(journal, self._journal_rng, self.record)
+        self._hosts[name] = Host(kind, Ports(**own), journal)
         agent: Any = await self._start(name)
         started: AgentKind = agent
         return started
@@ -135,6 +140,30 @@ class Simulation:
         for work, outcome in works.items():
             self._end(name, work, outcome, Crash())
         await asyncio.sleep(0)  # the dead do not wake up from this
+
+    async def rest(self, within: float = 600.0) -> None:
+        """Let all come to an end: the network is whole, every agent runs, and what is under way arrives.
+
+        What is left then with each agent is put into the history, for invariants such as `nothing_lost`.
+
+        Args:
+            within: seconds after which it is put there as it is, be there never so much under way.
+
+        Raises:
+            ConnectionFailed: an agent that was down could not be started.
+        """
+        straggling = self.network.mend() + QUIET
+        for name, host in self._hosts.items():
+            if host.process is None:
+                await self.restart(name)
+        end, quiet_since = self.time + within, self.time
+        while quiet_since + straggling > self.time < end:
+            await asyncio.sleep(1.0)
+            for name, host in self._hosts.items():
+                if await host.has_work(address_of(name)):
+                    quiet_since = self.time
+        for name, host in self._hosts.items():
+            self.record(await host.left(address_of(name)))
 
     def run(
         self, agent: LocutionAgent | str, doing: Coroutine[Any, Any, Result]

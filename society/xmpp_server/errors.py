@@ -7,10 +7,13 @@ XmppServerError
 ├── PasswordError   a password that SASLprep forbids (RFC 4013); also a ValueError
 ├── StoreError      a store of ours cannot answer just now; the client may try again
 ├── AuthorityError  the certificate authority's folder cannot be used; also an OSError
+│   └── DamagedAuthorityError   a file in it is not what it should be
 └── ListenError     the address is taken or not ours; also an OSError
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 
 class XmppServerError(Exception):
@@ -75,6 +78,24 @@ class AuthorityError(XmppServerError, OSError):
     def __init__(self, folder: object, reason: object) -> None:
         super().__init__(f"cannot keep a certificate authority in {folder}: {reason}; name another folder")
         self.folder = folder
+
+
+class DamagedAuthorityError(AuthorityError):
+    """A file of the certificate authority is not what it should be.
+
+    Args:
+        file: which.
+        fault: what is wrong; the sentence goes on from the file's name.
+    """
+
+    def __init__(self, file: Path, fault: str) -> None:
+        mend = f"restore it, or remove {file.parent / 'ca.pem'}: then a new authority is made"
+        OSError.__init__(
+            self,
+            f"the certificate authority is damaged: {file} {fault}; {mend}, "
+            "and whoever keeps a copy of the old ca.pem needs the new one",
+        )
+        self.folder = file.parent
 
 
 class ListenError(XmppServerError, OSError):

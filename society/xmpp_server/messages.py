@@ -84,7 +84,10 @@ class Messages:
             self._keep(sender, stanza, target)
 
     def flush(self, session: Session) -> None:
-        """Deliver what waited for this account (XEP-0160 §3), also in its sessions that sleep."""
+        """Deliver what waited for this session and account (XEP-0160 §3), also in its sessions that sleep."""
+        inherited, session.inherited = session.inherited, []
+        for data in inherited:
+            self._switchboard.deliver(session, data, self._switchboard.domain, "message")
         for other in self._switchboard.sessions(session.user):
             if other.asleep is not None:
                 self.reroute(other.asleep.surrender())

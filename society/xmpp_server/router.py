@@ -71,13 +71,14 @@ class Router:
         except JidError as error:
             raise StanzaError("bad-request", f"the resource is unusable: {error.reason}") from error
         jid = Jid(user, self.switchboard.domain, prepared)
+        session = Session(jid, link)
         former = self.switchboard.find(jid)
         if former is not None:
             # §7.7.2.2: the newcomer is more likely to be alive. The former one leaves before this goes on.
+            former.heir = session
             former.link.close(StreamError("conflict", "somebody has logged in with the same resource"))
         else:
             self._make_room(user)
-        session = Session(jid, link)
         self.switchboard.add(session)
         return session
 
@@ -91,13 +92,21 @@ class Router:
             asleep.link.close()
 
     def leave(self, session: Session, unsent: Iterable[bytes] = ()) -> None:
-        """End a session; messages that were not written any more go to the account's others, or wait."""
+        """End a session; what was not written any more goes to its heir or the account's others, or waits.
+
+        An heir comes first: others may not know what to do with what was meant for one address. With Prosody
+        0.12 it inherits where there are no others; else all comes back, also what some of them have got.
+        """
         if self.switchboard.remove(session):
             self._presences.vanish(session)
             # Of a store that fails nobody is left who could be told.
             with suppress(StoreError):
                 self._pubsub.leave(session)
-            self._messages.reroute(unsent)
+            left = [*session.inherited, *unsent]
+            if session.heir is not None:
+                session.heir.inherited = [each for each in left if each.startswith(b"<message ")]
+                left = [each for each in left if each.startswith(b"<iq ")]
+            self._messages.reroute(left)
 
     def give_back(self, unsent: Iterable[bytes]) -> None:
         """Answer requests to a session that was there and cannot take them now."""

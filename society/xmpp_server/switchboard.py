@@ -44,9 +44,23 @@ class Session:
         interested: it asked for the roster, so it gets pushes (RFC 6121 §2.2).
         directed: who got presence from it by name, and must hear that it left (§4.6.3).
         asleep: its connection has broken, and it may be resumed (XEP-0198 §5); None while it is awake.
+        heir: the session that takes its JID.
+        inherited: messages that its predecessor has not got; it gets them once it is there.
     """
 
-    __slots__ = ("asleep", "bare", "directed", "interested", "jid", "link", "presence", "priority", "user")
+    __slots__ = (
+        "asleep",
+        "bare",
+        "directed",
+        "heir",
+        "inherited",
+        "interested",
+        "jid",
+        "link",
+        "presence",
+        "priority",
+        "user",
+    )
 
     def __init__(self, jid: Jid, link: Link) -> None:
         self.jid = jid
@@ -58,6 +72,8 @@ class Session:
         self.interested = False
         self.directed: set[Jid] = set()
         self.asleep: Asleep | None = None
+        self.heir: Session | None = None
+        self.inherited: list[bytes] = []
 
 
 class Switchboard:

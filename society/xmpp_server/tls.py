@@ -21,13 +21,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from .errors import AuthorityError
+from .errors import AuthorityError, DamagedAuthorityError
 
 AUTHORITY_LIFE = timedelta(days=3650)
 SERVER_LIFE = timedelta(days=365)
@@ -36,6 +37,7 @@ RENEWAL = timedelta(days=30)
 _SKEW = timedelta(days=1)  # clients' clocks may be behind
 
 Clock = Callable[[], datetime]
+_Loaded = TypeVar("_Loaded")
 
 
 def _utc_now() -> datetime:
@@ -59,29 +61,26 @@ class CertificateAuthority:
         """Load the authority in this folder, or make it.
 
         Raises:
-            AuthorityError: the folder cannot be read or written.
+            AuthorityError: the folder cannot be read or written, or a file in it is damaged.
         """
         authority = cls(Path(folder).absolute(), clock)
-        try:
-            authority.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with authority._locked():
-                if not authority._is_valid():
-                    authority._make()
-        except (OSError, ValueError) as error:
-            raise AuthorityError(folder, error) from error
+        with authority._locked():
+            if not authority._is_valid():
+                authority._make()
         return authority
 
     def server_file(self, names: Iterable[str]) -> Path:
-        """Return key and certificate for these DNS names and IP addresses, made or renewed when needed."""
+        """Return key and certificate for these DNS names and IP addresses, made or renewed when needed.
+
+        Raises:
+            AuthorityError: as by `open`.
+        """
         wanted = sorted({name.strip("[]").lower() for name in names})
         digest = hashlib.sha256("\n".join(wanted).encode()).hexdigest()[:16]
         path = self.folder / f"server-{digest}.pem"
-        try:
-            with self._locked():
-                if not self._is_current(path, wanted):
-                    self._sign(path, wanted)
-        except (OSError, ValueError) as error:
-            raise AuthorityError(self.folder, error) from error
+        with self._locked():
+            if not self._is_current(path, wanted):
+                self._sign(path, wanted)
         return path
 
     def context(self, names: Iterable[str]) -> ssl.SSLContext:
@@ -95,20 +94,40 @@ class CertificateAuthority:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Hold the folder's lock. It is the kernel's, so a process that dies lets go of it."""
-        descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Hold the folder's lock. It is the kernel's, so a process that dies lets go of it.
+
+        Raises:
+            AuthorityError: something that is done within failed.
+        """
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(descriptor)
+        except AuthorityError:
+            raise
+        except (OSError, ValueError) as error:
+            raise AuthorityError(self.folder, error) from error
 
     def _load(self) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-        certificate = x509.load_pem_x509_certificate(self.file.read_bytes())
-        key = serialization.load_pem_private_key((self.folder / "ca-key.pem").read_bytes(), None)
+        certificate = self._read("ca.pem", "certificate", x509.load_pem_x509_certificate)
+        key = self._read(
+            "ca-key.pem", "private key", lambda data: serialization.load_pem_private_key(data, None)
+        )
         if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
-            raise ValueError("ca.pem and ca-key.pem do not belong together")
+            raise DamagedAuthorityError(self.file, "and ca-key.pem do not belong together")
         return certificate, key
+
+    def _read(self, name: str, what: str, load: Callable[[bytes], _Loaded]) -> _Loaded:
+        data = (self.folder / name).read_bytes()
+        try:
+            return load(data)
+        except (ValueError, TypeError) as error:  # the latter for a key under a password
+            fault = f"holds no {what}" if data.strip() else "is empty"
+            raise DamagedAuthorityError(self.folder / name, fault) from error
 
     def _is_valid(self) -> bool:
         try:
@@ -134,10 +153,9 @@ class CertificateAuthority:
 
     def _is_current(self, path: Path, names: list[str]) -> bool:
         try:
-            data = path.read_bytes()
-        except FileNotFoundError:
+            certificate = x509.load_pem_x509_certificate(path.read_bytes())
+        except (FileNotFoundError, ValueError):
             return False
-        certificate = x509.load_pem_x509_certificate(data)
         authority, _key = self._load()
         alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         try:

@@ -7,6 +7,7 @@ import inspect
 import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
 from ontology.content import Done
 from ontology.tasks import Progress
+from resilience.sqlite_journal import SqliteJournal
 from tests.behaviours.puppets import Puppet
 from tests.behaviours.samples import Add, Adder, Asker, Half, Sum
 from tests.conftest import PATIENCE, World, becomes, left_behind
@@ -127,8 +129,30 @@ async def test_a_resource_that_was_asked_for_is_the_agents(world: World) -> None
     agent = await world.start(Adder, "adder/here")
     assert str(agent.client.boundjid) == "adder@localhost/here"
     assert agent.me == AgentIdentifier(name="adder@localhost")
-    other = await world.start(Adder, "other")
-    assert len(other.client.boundjid.resource) == 8
+
+
+async def test_whose_journal_survives_has_the_same_address_each_time(world: World, tmp_path: Path) -> None:
+    """The others have not: what they knew is gone, and nobody is to take them for one that still knows."""
+    for name, resource in (("", "main"), ("b.2", "b.2")):
+        journal = SqliteJournal(tmp_path / f"{resource}.sqlite")
+        replica = {"replica": name} if name else {}
+        agent = await world.start(Adder, "adder", journal=journal, **replica)
+        assert str(agent.client.boundjid) == f"adder@localhost/{resource}"
+        await agent.stop()
+        await journal.close()
+    named = await world.start(Adder, "adder/here", journal=SqliteJournal(tmp_path / "named.sqlite"))
+    assert str(named.client.boundjid) == "adder@localhost/here"
+    await named.stop()
+    await named.ports.journal.close()
+    first, second = await world.start(Adder, "other"), await world.start(Adder, "other")
+    assert len({str(each.client.boundjid) for each in (first, second)}) == 2
+    assert all(len(each.client.boundjid.resource) == 8 for each in (first, second))
+
+
+@pytest.mark.parametrize("replica", ["", "a b", "a/b", "ä", "a\n", "x" * 65])
+def test_a_replica_has_a_name_that_an_address_can_hold(replica: str) -> None:
+    with pytest.raises(ValueError, match="is no name for a replica, which is part of its address"):
+        Ports(replica=replica)
 
 
 async def test_the_same_full_jid_elsewhere_stops_the_agent_for_good(world: World) -> None:

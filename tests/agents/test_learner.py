@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import hashlib
+import os
 import random
 import shutil
 import statistics
@@ -12,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -292,6 +294,7 @@ async def test_a_request_is_refused_when_too_much_waits(lab: Lab, gate: Gate) ->
     assert isinstance(refused, Refused)
     assert refused.reason.cause == Cause.OVERLOADED
     assert refused.reason.text == "1 training is under way or waiting; ask again later"
+    assert refused.reason.retry_after == 10.0  # as nobody has bid for what is under way
     gate.open.set()
     await working
     await lab.trained()
@@ -454,6 +457,49 @@ async def test_a_failure_tells_whether_another_learner_may_do_better(
         assert (changes, outcome.reason.cause) == (changes, cause)
         assert "\n" not in outcome.reason.text
     assert not lab.world.of(HandlerFailed)
+
+
+async def test_on_a_full_disk_nothing_is_trained(lab: Lab, small_disk: Path) -> None:
+    await lab.learner(models=small_disk)
+    await lab.society.coordinator()
+    filler = small_disk / "filler"
+    with suppress(OSError):  # until it is full
+        filler.write_bytes(bytes(8_000_000))
+    for to in ("learner", "coordinator"):
+        outcome = await lab.ask(lab.task(notify=True), to)
+        assert isinstance(outcome, Failed)
+        assert outcome.reason.text.endswith(
+            f"model 'blobs': it cannot be kept in {small_disk}: No space left on device; "
+            "make room there, at least 1,000,000 bytes"
+        )
+    assert not [each for each in lab.society.told if isinstance(each, Progress | Awarded)]
+    filler.unlink()
+    await lab.trained("coordinator")
+
+
+async def test_what_does_not_fit_the_disk_is_not_trained_again(
+    lab: Lab, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agents.learner, "LEAST_ROOM", 1_000)  # now there seems to be enough
+    await lab.learner(models=small_disk)
+    await lab.society.coordinator()
+    filler = small_disk / "filler"
+
+    def fill() -> None:
+        with suppress(OSError):
+            filler.write_bytes(bytes(8_000_000))
+        os.truncate(filler, filler.stat().st_size - 12_000)
+
+    fill()
+    outcome = await lab.ask(lab.task(notify=True), "coordinator")
+    assert isinstance(outcome, Failed)
+    assert "\n" not in outcome.reason.text
+    assert "No space left on device; make room there, at least" in outcome.reason.text
+    assert len([each for each in lab.society.told if isinstance(each, Awarded)]) == 1
+    filler.unlink()
+    await lab.trained("coordinator")
+    fill()
+    assert (await lab.call(lab.task())).declined == {}  # a smaller one may fit
 
 
 async def test_a_folder_that_cannot_be_written_is_a_failure(lab: Lab) -> None:

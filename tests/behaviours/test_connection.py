@@ -26,10 +26,12 @@ from society.xmpp_server import (
     Limits,
     Passage,
     ScriptedFaults,
+    StanzaError,
     StreamError,
     negotiation,
 )
 from society.xmpp_server.faults import Line
+from society.xmpp_server.router import Router
 from tests.behaviours.puppets import Puppet
 from tests.behaviours.samples import Asker
 from tests.conftest import World, becomes, left_behind
@@ -204,12 +206,50 @@ async def test_the_same_full_jid_elsewhere_ends_it_for_good(world: World) -> Non
     await second.connection.open()
     await asyncio.wait_for(first.fatal.wait(), 5)
     assert first.told[-1] == (
-        "fatal: user@localhost/here: the same full JID has logged in elsewhere (conflict)"
+        "fatal: user@localhost/here: another process has logged in under this name (conflict), and of two "
+        "the server keeps the newer; stop one of them, or give each a replica name of its own"
     )
     assert first.connection._coming_back is None
     assert not first.connection.is_connecting()
     assert not first.connection.is_online
     assert second.connection.is_online
+
+
+async def test_a_server_that_has_no_room_for_a_session_says_so(world: World) -> None:
+    await world.xmpp.stop()
+    await world.serve(limits=Limits(resources=1))
+    first = Client(world)
+    await first.connection.open()
+    told = await failure(Client(world, jid="user@localhost/there"), timeout=0.5)
+    assert told == (
+        f"user@localhost: no session with 127.0.0.1:{world.xmpp.port} within 0.5 s: "
+        "the server refuses the resource 'there': resource-constraint (at most 1 sessions)"
+    )
+
+
+async def test_a_server_that_keeps_the_older_session_is_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 6120, 7.7.2.2, case 2: after a kill it may be our own former one, which is dead."""
+    bind, dead = Router.bind, True
+
+    def keep_the_older(router: Router, *args: Any) -> Any:
+        if dead:
+            raise StanzaError("conflict", "there is one already")
+        return bind(router, *args)
+
+    monkeypatch.setattr(Router, "bind", keep_the_older)
+    client = Client(world)
+    opening = asyncio.create_task(client.connection.open())
+    await becomes(lambda: "conflict" in client.connection._last_error)
+    assert client.connection._last_error == (
+        "the server refuses the resource 'here': conflict (there is one already); it keeps an older session "
+        "of that name, which may be dead: have it keep the newer one (Prosody: conflict_resolve = "
+        '"kick_old"), or choose another name'
+    )
+    dead = False
+    await asyncio.wait_for(opening, 10)
+    assert client.told == ["online: user@localhost/here"]
 
 
 async def test_it_comes_back_when_the_server_does(world: World) -> None:

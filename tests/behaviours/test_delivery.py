@@ -131,6 +131,22 @@ async def test_a_bounce_is_told_once_and_those_of_others_not_at_all(
     assert len(lost) == 1
 
 
+@pytest.mark.parametrize("is_marked", [True, False])
+async def test_what_comes_back_from_a_session_that_was_replaced_may_have_arrived(
+    delivery: Delivery, transport: FakeTransport, facts: list[Fact], *, is_marked: bool
+) -> None:
+    """Prosody returns all that a killed session had not acknowledged: whoever can, asks after it."""
+    lost: list[Reason] = []
+    delivery.post(hello(), PEER, lost.append, message_id="m" if is_marked else None)
+    bounce(transport, delivery, "recipient-unavailable")
+    assert bool(lost) is not is_marked
+    assert any(isinstance(fact, MessageUndelivered) for fact in facts) is not is_marked
+    transport.is_online = False
+    transport.is_online = True
+    delivery.came_online()
+    assert len(transport.sent) == 1, "it is not in doubt any more"
+
+
 BEHIND = AgentIdentifier(name="alias", addresses=("xmpp:Real@There/x",))
 """An agent whose address has nothing to do with its name."""
 

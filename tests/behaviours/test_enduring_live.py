@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -264,9 +265,7 @@ async def test_a_message_that_always_kills_ends_with_the_dead_letters(
     world: World, journal: MemoryJournal
 ) -> None:
     asker = await world.start(Asker, "asker")
-    asking = asyncio.create_task(asker.request("adder@localhost", Add(manner="holding")))
     adder = await world.start(Adder, "adder", journal=journal)
-    asking.cancel()
     asking = asyncio.create_task(asker.request("adder@localhost", Add(manner="holding")))
     for _each in range(5):
         await asyncio.wait_for(adder.started.wait(), 5)
@@ -308,9 +307,9 @@ class Failing(MemoryJournal):
         super().__init__()
         self.is_down = False
 
-    async def claim(self, hold: Hold, digest: str) -> Any:
+    async def claim(self, hold: Hold, digest: str, dead: Sequence[str] = ()) -> Any:
         self._look()
-        return await super().claim(hold, digest)
+        return await super().claim(hold, digest, dead)
 
     async def commit(self, effects: Effects, hold: Hold | None = None) -> bool:
         self._look()

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from behaviours.drafting import Put
 from behaviours.events import Fact, StoreDown, StoreUp
 from behaviours.journaling import Journaling, Lane
 from resilience.inbox import Hold, InboxKey, Standing
@@ -38,6 +39,11 @@ class Store(MemoryJournal):
         return await super().commit(effects, hold)
 
 
+def snapshot(key: str, of: str = ME) -> dict[str, Put]:
+    """What is to be kept under a key."""
+    return {key: lambda: Snapshot(agent=of, key=key, form=1, text="x")}
+
+
 class Bench:
     """A journaling, its store, and what has happened."""
 
@@ -53,8 +59,7 @@ class Bench:
         self.told.set()
 
     def note(self, lane: Lane, key: str) -> None:
-        put = (Snapshot(agent=ME, key=key, form=1, text="x"),)
-        lane.note(put=put, then=lambda: self.happened.put_nowait(key))
+        lane.note(put=snapshot(key), then=lambda: self.happened.put_nowait(key))
 
     async def claimed(self, message_id: str, owner: str = "one") -> Hold:
         hold = Hold(key=InboxKey(receiver=ME, sender="bob@localhost", message_id=message_id), owner=owner)
@@ -169,20 +174,57 @@ async def test_an_end_that_could_not_be_written_is_written_later(bench):
     assert (claim.standing, claim.reply) == (Standing.DEAD, "too often")
 
 
+async def test_what_is_over_before_it_was_written_is_not_written(bench):
+    lane = Lane(bench.journaling)
+    bench.note(lane, "a")
+    lane.note(remove=("a",))
+    bench.note(lane, "b")
+    assert await bench.next(2) == ["a", "b"]
+    assert bench.store.commits == [("b",)]
+    lane.note(remove=("b",))
+    await bench.journaling.settled()
+    assert await bench.store.snapshots(ME) == ()
+
+
+async def test_what_may_have_been_written_before_the_store_failed_is_removed(bench):
+    """An answer that got lost: the store has it, and we do not know."""
+    lane, commit = Lane(bench.journaling), bench.store.commit
+
+    async def lose(effects: Effects, hold: Hold | None = None) -> bool:
+        await commit(effects, hold)
+        bench.store.commit = commit
+        lane.note(remove=("a",))
+        raise RecordsError("the store did not answer in time")
+
+    bench.store.commit = lose
+    bench.note(lane, "a")
+    await bench.next()
+    await bench.journaling.settled()
+    assert await bench.store.snapshots(ME) == ()
+
+
+async def test_what_is_put_again_after_it_was_removed_is_there(bench):
+    lane = Lane(bench.journaling)
+    bench.note(lane, "a")
+    await bench.next()
+    lane.note(remove=("a",))
+    bench.note(lane, "a")
+    await bench.next()
+    assert [each.key for each in await bench.store.snapshots(ME)] == ["a"]
+
+
 async def test_a_mistake_in_what_follows_does_not_stop_the_rest(bench):
     def stumble() -> None:
         raise KeyError("bead")
 
-    put = (Snapshot(agent=ME, key="a", form=1, text="x"),)
-    bench.journaling.open.note(put=put, then=stumble)
+    bench.journaling.open.note(put=snapshot("a"), then=stumble)
     bench.note(bench.journaling.open, "b")
     assert await bench.next() == ["b"]
     assert [each.text for each in bench.facts] == ["KeyError: 'bead'"]
 
 
 async def test_what_can_never_be_written_does_not_hold_up_the_rest(bench):
-    put = (Snapshot(agent="carol@localhost", key="a", form=1, text="x"),)
-    bench.journaling.open.note(put=put)
+    bench.journaling.open.note(put=snapshot("a", of="carol@localhost"))
     other = Lane(bench.journaling)
     bench.note(other, "b")
     assert await bench.next() == ["b"]

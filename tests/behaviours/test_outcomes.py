@@ -17,7 +17,7 @@ from behaviours.outcomes import (
     sentence,
 )
 from ontology.acl import AclMessage, Performative
-from ontology.content import Done, Reason
+from ontology.content import Done, Reason, explain
 from ontology.errors import Cause
 
 WHY = Reason(cause="busy", text="I am busy", about="time")
@@ -37,3 +37,10 @@ def test_the_other_endings_have_a_sentence_too() -> None:
 def test_a_handlers_answer_becomes_a_reason(kind: type[Refuse | Fail]) -> None:
     assert kind("busy", "I am busy", "time").reason() == WHY
     assert kind(Cause.OVERLOADED, "later").reason() == Reason(cause="overloaded", text="later")
+    assert kind("busy", "I am busy", "time").content() == explain("busy", "I am busy", "time")
+
+
+def test_a_refusal_says_when_to_ask_again() -> None:
+    refuse = Refuse(Cause.OVERLOADED, "later", retry_after=2.0)
+    assert refuse.reason() == Reason(cause="overloaded", text="later", retry_after=2.0)
+    assert refuse.content() == explain(Cause.OVERLOADED, "later", retry_after=2.0)

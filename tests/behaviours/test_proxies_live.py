@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from behaviours import initiating, mediating, participating
+from behaviours.authority import Policy, Rule
 from behaviours.brokering import TARGET, Brokered, proxy
 from behaviours.events import (
     ConversationOpened,
@@ -109,6 +110,48 @@ async def test_every_target_replies(world: World, way: str) -> None:
 async def test_as_many_as_are_wanted_at_most(world: World, way: str) -> None:
     asker, _broker, _targets = await trio(world, at("a", "b"), a=Temperature(), b=Temperature())
     assert (await ask(asker, way, most=1)).targets == ("a@localhost",)
+
+
+ASKER_MAY_PROXY = Rule(who=(ASKER,), receivers=frozenset({BROKER}))
+
+
+async def under(world: World, found: Any, *rules: Rule) -> tuple[House, list[House]]:
+    """Start an asker, a broker of one's own that looks at nothing but finds these, and targets a, b and c."""
+    policy = Policy(rules=(ASKER_MAY_PROXY, Rule(who=(BROKER,)), *rules))
+    await world.start(functools.partial(House, find=found), "broker", policy=policy)
+    targets = [
+        await world.start(functools.partial(House, answer=Temperature()), name, policy=policy)
+        for name in ("a", "b", "c")
+    ]
+    return await world.start(House, "asker"), targets
+
+
+@both_ways
+async def test_whom_the_initiator_may_not_ask_is_left_out_whatever_the_broker_finds(
+    world: World, way: str
+) -> None:
+    may_ask_b_and_c = Rule(who=(ASKER,), receivers=frozenset(each.name for each in at("b", "c")))
+    asker, (a, b, c) = await under(world, at("a", "b", "c"), may_ask_b_and_c)
+    brokered = await ask(asker, way, most=1)
+    assert brokered.targets == ("b@localhost",)  # who is left out takes nobody's place
+    assert [each.terms for each in (a, b, c)] == [[], [Temperatures()], []]
+
+
+@both_ways
+async def test_where_all_are_left_out_the_proxy_is_refused_with_the_rule_that_is_missing(
+    world: World, way: str
+) -> None:
+    asker, targets = await under(world, at("a", "b"))
+    cause, text = why(await ask(asker, way), Refused)
+    assert (cause, text) == why(await asker.query_ref(targets[0].me.name, Temperatures()), Refused)
+    assert cause == Cause.UNAUTHORISED
+    assert [each.terms for each in targets] == [[], [], []]
+
+
+@both_ways
+async def test_where_nobody_is_found_nobody_is_judged(world: World, way: str) -> None:
+    asker, _targets = await under(world, [] if way == "broker" else at("asker", "broker"))
+    assert why(await ask(asker, way))[0] == "no-match"
 
 
 @both_ways

@@ -22,8 +22,12 @@ from ontology.management import Replayed
 from protocols.contract_net import CONTRACT_NET
 from protocols.request import REQUEST
 from resilience.dead_letters import ORIGINAL_LIMIT, DeadLetter
+from resilience.journal import CLOCK_ERROR, Effects
+from resilience.memory import MemoryJournal
+from resilience.outbox import Retrying, posted
 from tests.behaviours.fakes import ME, PEER, Scene, element, turns
 from tests.behaviours.samples import SUMS, Add, Sum
+from tests.conftest import PATIENCE
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -70,13 +74,19 @@ def request(**parameters: Any) -> AclMessage:
 def letter(message: AclMessage | str, *, is_inbound: bool = False, **fields: Any) -> DeadLetter:
     original = message if isinstance(message, str) else to_json(message)
     known = {"id": "the-letter", "agent": ME.name, "peer": PEER.name, "cause": "unreachable", "text": "gone"}
-    return DeadLetter(is_inbound=is_inbound, original=original, when=NOW, **{**known, **fields})
+    known |= {"attempts": 5, "when": NOW, "made": NOW - timedelta(minutes=1)}
+    return DeadLetter(is_inbound=is_inbound, original=original, **{**known, **fields})
 
 
-async def replay(scene: Scene, *letters: DeadLetter, id: str = "the-letter") -> Answer:  # noqa: A002
+async def replay(
+    scene: Scene,
+    *letters: DeadLetter,
+    id: str = "the-letter",  # noqa: A002 - as the field is called
+    again: bool = False,
+) -> Answer:
     for each in letters:
         scene.letters.add(each)
-    answer = await scene.mailroom.replaying.replay(ME.name, id)
+    answer = await scene.mailroom.replaying.replay(ME.name, id, again=again)
     await turns()
     return answer
 
@@ -227,6 +237,109 @@ async def test_after_its_reply_by_nothing_is_said_again(scene: Scene) -> None:
     assert scene.transport.sent == []
 
 
+RETENTION = timedelta(seconds=MemoryJournal().policy.terms.retention)
+REMEMBERED = RETENTION - timedelta(seconds=CLOCK_ERROR)
+"""How long after it was made a message can be said again, while its receiver knows whether it has come."""
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (NOW - REMEMBERED, "may have come to peer@here at 2026-11-20T10:10:00+00:00 already"),
+        (None, "may have come to peer@here already"),
+    ],
+)
+async def test_what_its_receiver_may_have_forgotten_is_not_said_again_unasked(
+    scene: Scene, made: datetime | None, told: str
+) -> None:
+    answer = await replay(scene, letter(said(Performative.INFORM), made=made))
+    assert isinstance(answer, Fail)
+    assert answer.cause == Cause.LATE
+    assert told in answer.text
+    assert "remembers for 2 h only, so it could take effect twice" in answer.text
+    assert "to send it all the same" in answer.text
+    assert "--again" in answer.text
+    assert "\n" not in answer.text
+    assert scene.transport.sent == []
+    assert len(scene.letters.list()) == 1
+    for _time in range(2):
+        assert done(await replay(scene, again=True)) == "sent"
+        scene.letters.add(letter(said(Performative.INFORM), made=made))  # as if asked for twice at once
+    assert ids(scene) == ["the-letter"]
+
+
+async def test_what_was_never_sent_is_said_whenever_that_is_asked_for(scene: Scene) -> None:
+    unsent = letter(said(Performative.INFORM), made=NOW - 10 * RETENTION, attempts=0)
+    assert done(await replay(scene, unsent)) == "sent"
+    (record,) = await scene.journal.outgoing(ME.name)
+    assert record.expires == NOW + timedelta(seconds=scene.journal.policy.retrying.life)
+
+
+async def test_of_a_letter_that_does_not_say_when_it_was_made_nobody_knows_whether_it_was_sent(
+    scene: Scene,
+) -> None:
+    answer = await replay(scene, letter(said(Performative.INFORM), made=None, attempts=0))
+    assert isinstance(answer, Fail)
+    assert "it could take effect twice" in answer.text
+
+
+async def test_nothing_is_said_again_later_than_its_receiver_remembers(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = NOW - REMEMBERED + timedelta(seconds=1)
+    assert done(await replay(scene, letter(said(Performative.INFORM), made=made))) == "sent"
+    (record,) = await scene.journal.outgoing(ME.name)
+    assert (record.made, record.expires) == (made, made + REMEMBERED)
+
+
+async def test_what_is_lost_again_says_when_it_was_sent_first(scene: Scene) -> None:
+    made = NOW - timedelta(hours=1)
+    await replay(scene, letter(said(Performative.INFORM), made=made))
+    assert (await lost(scene)).made == made
+    await replay(scene, again=True)
+    (record,) = await scene.journal.outgoing(ME.name)
+    assert record.made == made
+    assert record.expires == NOW + timedelta(seconds=scene.journal.policy.retrying.life)
+
+
+@pytest.mark.parametrize("is_left", [False, True])
+async def test_a_letter_tells_whether_its_message_may_have_been_sent(scene: Scene, is_left: bool) -> None:
+    message = said(Performative.INFORM)
+    record = posted(
+        agent=ME.name, id="x", to=PEER.name, message=to_json(message), now=NOW, retrying=Retrying()
+    )
+    reason = Reason(cause="expired", text="its time was over")
+    scene.mailroom._burying.lost(message, PEER, record, reason, is_left=is_left)
+    (found,) = scene.letters.list()
+    # What a former process has left it may have sent, without having counted that.
+    assert (found.attempts, found.made) == (1 if is_left else 0, NOW)
+
+
+async def test_what_a_former_process_has_left_it_may_have_sent() -> None:
+    journal = MemoryJournal()
+    record = posted(
+        agent=ME.name,
+        id="x",
+        to=PEER.name,
+        message=to_json(said(Performative.INFORM)),
+        now=NOW - timedelta(hours=3),
+        retrying=Retrying(),
+        replica="main",
+    )
+    await journal.commit(Effects(agent=ME.name, send=(record,)))
+    scene = Scene(journal=journal, clock=lambda: NOW)
+    await scene.mailroom.restore()
+    async with asyncio.timeout(PATIENCE):
+        while not scene.letters.list():  # noqa: ASYNC110 - it is due at once
+            await asyncio.sleep(0)
+    (found,) = scene.letters.list()
+    assert (record.attempts, found.attempts, found.made) == (0, 1, record.made)
+    answer = await replay(scene, id="x")
+    assert isinstance(answer, Fail)
+    assert "it could take effect twice" in answer.text
+    await scene.close()
+
+
 # -- what had been said to us ----------------------------------------------------------------------
 
 
@@ -298,4 +411,5 @@ async def test_another_agents_letter_is_none_of_ours(scene: Scene) -> None:
 async def test_a_reason_is_kept_with_the_letter(scene: Scene) -> None:
     scene.mailroom._burying.lost(said(Performative.INFORM), PEER, None, Reason(cause="late", text="a\x01b"))
     (found,) = scene.letters.list()
-    assert (found.cause, found.text, found.attempts) == ("late", "a\ufffdb", 0)
+    assert (found.cause, found.text, found.attempts) == ("late", "a\ufffdb", 1)  # a notice was sent once
+    assert found.made == NOW

@@ -39,6 +39,8 @@ from behaviours.participating import Participation
 from ontology.acl import AclMessage, Performative
 from ontology.content import Done, Term
 from ontology.errors import Cause
+from resilience.journal import Policy
+from resilience.memory import MemoryJournal
 from society.xmpp_server import Limits, ScriptedFaults
 from tests.behaviours.puppets import Puppet
 from tests.behaviours.samples import SUMS, Add, Adder, Asker, Forward, Half, Sum, Unknown
@@ -603,7 +605,7 @@ def cut(connection: Any) -> None:
 
 
 def test_the_time_until_a_peer_is_taken_as_gone() -> None:
-    assert watching.PROBE_EVERY * watching.GONE_AFTER <= 5
+    assert watching.PROBE_EVERY * Policy().away <= 5
 
 
 @pytest.mark.usefixtures("_impatient")
@@ -619,11 +621,9 @@ async def test_a_peer_that_vanishes_in_the_middle_of_its_work_is_reported(world:
 
 
 @pytest.mark.usefixtures("_impatient")
-async def test_a_peer_that_comes_back_soon_was_never_gone(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(watching, "GONE_AFTER", 20)
-    adder, asker = await world.start(Adder, "adder"), await world.start(Asker, "asker")
+async def test_a_peer_that_comes_back_soon_was_never_gone(world: World) -> None:
+    patient = MemoryJournal(Policy(away=20))
+    adder, asker = await world.start(Adder, "adder"), await world.start(Asker, "asker", journal=patient)
     asking = asyncio.ensure_future(asker.request(adder.me, Add(manner="agreeing"), result_within=None))
     await world.fact(MessageReceived, agent=ASKER, performative="agree")
     before = adder.client.boundjid.full
@@ -655,7 +655,7 @@ async def test_a_peer_that_answers_no_probes_is_believed_to_be_there(
     asking = asyncio.ensure_future(asker.request(puppet.jid, Add(), result_within=None))
     call = await puppet.hear(Performative.REQUEST)
     puppet.say(call.reply(Performative.AGREE), asker.me)
-    await becomes(lambda: len(looks) > watching.GONE_AFTER + 1)
+    await becomes(lambda: len(looks) > Policy().away + 1)
     assert not asking.done()
     puppet.say(call.reply(Performative.INFORM, content='{"sum": {"value": 1}}'), asker.me)
     assert value(await asking) == 1

@@ -39,6 +39,7 @@ def main() -> int:
     killed = ", ".join(f"{name} {count}" for name, count in sorted(Counter(run.killed).items()))
     ended = ", ".join(f"{name} {count}" for name, count in sorted(verdict.told.items()))
     print(f"killed {killed}; connections cut {run.cuts}; told {ended}")  # noqa: T201
+    print(f"awards gone on with after a kill: {verdict.gone_on_with}")  # noqa: T201
     print(verdict.last_line(len(run.killed)))  # noqa: T201
     return 0 if verdict.is_good else 1
 

@@ -7,12 +7,14 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from agents.base import LocutionAgent, Ports, Server
+from behaviours.contracting import Observer, Proposal
+from behaviours.outcomes import Outcome, sentence
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
 from ontology.content import Ontology
@@ -26,7 +28,7 @@ from society.wiring import Posted
 from tests.chaos.broken import BROKEN
 from tests.chaos.faults import unreliable
 from tests.chaos.history import History
-from tests.chaos.terms import CHAOS
+from tests.chaos.terms import CHAOS, Price, Work
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +97,26 @@ class Historian(LocutionAgent):
                 "heard", act=act, peer=peer.name, conversation_id=message.conversation_id, token=token
             )
         super()._trace(message, peer)
+
+    async def awarded(
+        self, to: Sequence[str], work: Work, *, reply_within: float, result_within: float
+    ) -> Outcome | str:
+        """Call for proposals and have the cheapest one do it; why nobody was chosen, if so."""
+        contract = await self.call_for_proposals(
+            to,
+            work,
+            lambda proposals: sorted(proposals, key=_amount)[:1],
+            reply_within=reply_within,
+            result_within=result_within,
+            observer=Observer(on_award=lambda name: self.history.write("awarded", key=work.key, to=name)),
+        )
+        outcome = next(iter(contract.awards.values()), None)
+        return outcome or "; ".join(sentence(each) for each in contract.declined.values())
+
+
+def _amount(proposal: Proposal) -> float:
+    assert isinstance(proposal.term, Price)
+    return proposal.term.amount
 
 
 async def live(kind: Callable[..., Historian], name: str, life: int, told: str) -> None:

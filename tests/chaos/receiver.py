@@ -13,7 +13,7 @@ from behaviours.outcomes import Answer, Fail, Succeeded, sentence
 from behaviours.participating import Participation
 from ontology.aid import AgentIdentifier
 from tests.chaos.agent import Historian, live
-from tests.chaos.terms import Note, Price, Relay, Result, Work
+from tests.chaos.terms import Note, Price, Relay, Result, Tender, Work
 
 
 class Receiver(Historian):
@@ -41,12 +41,25 @@ class Receiver(Historian):
         self.history.write("effect", key=action.key, id=task.id, token=outcome.result.token, is_relay=True)
         return outcome.result
 
+    @on(Tender)
+    async def tender(self, action: Tender, task: Participation) -> Answer:
+        """Have it done by the first of the cheapest: it is awarded to one, however often this runs."""
+        self.history.write("begun", key=action.key, id=task.id, is_relay=True)
+        work = Work(key=action.key, seconds=action.seconds)
+        outcome = await self.awarded(action.to, work, reply_within=20, result_within=30)
+        if not isinstance(outcome, Succeeded):
+            self.history.write("failed", key=action.key, id=task.id, is_relay=True)
+            return Fail("tendered", outcome if isinstance(outcome, str) else sentence(outcome))
+        assert isinstance(outcome.result, Result)
+        self.history.write("effect", key=action.key, id=task.id, token=outcome.result.token, is_relay=True)
+        return outcome.result
+
     @bids(Work)
     async def bid(self, action: Work, task: Participation) -> Answer:
         """Offer it."""
         self.history.write("bid", key=action.key, id=task.id)
         await asyncio.sleep(action.seconds / 4)
-        return Price(amount=float(self.me.local_name.removeprefix("receiver")))
+        return Price(amount=1.0)  # all ask the same, so the order in which they do matters
 
     @hears(Note)
     def note(self, note: Note, sender: AgentIdentifier) -> None:

@@ -13,11 +13,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from behaviours.contracting import Observer, Proposal
 from behaviours.delivery import Delivered
 from behaviours.outcomes import Outcome, Succeeded, sentence
 from tests.chaos.agent import Historian, live, say
-from tests.chaos.terms import Note, Relay, Result, Work
+from tests.chaos.terms import Note, Relay, Result, Tender, Work
 
 AT_ONCE = 40
 """Conversations under way at once."""
@@ -56,7 +55,7 @@ class Sender(Historian):
         say("over")
 
     def _drawn(self) -> tuple[str, float, list[str]]:
-        kind = self._dice.choices(("request", "relay", "call", "note"), (5, 1, 2, 2))[0]
+        kind = self._dice.choices(("request", "relay", "tender", "call", "note"), (5, 1, 2, 2, 2))[0]
         to = self._dice.sample(self._receivers, k=len(self._receivers))
         return kind, self._dice.uniform(0, LONGEST), to
 
@@ -72,6 +71,9 @@ class Sender(Historian):
                 case "relay":
                     relay = Relay(key=key, seconds=seconds, to=to[1])
                     self._tell(key, await self.request(to[0], relay, **how))
+                case "tender":
+                    tender = Tender(key=key, seconds=seconds, to=tuple(to[1:]))
+                    self._tell(key, await self.request(to[0], tender, **how))
                 case "call":
                     await self._call(key, to, Work(key=key, seconds=seconds))
                 case _:
@@ -84,24 +86,10 @@ class Sender(Historian):
         say(f"told {self._told}")
 
     async def _call(self, key: str, to: Sequence[str], work: Work) -> None:
-        def awarded(name: str) -> None:
-            self.history.write("awarded", key=key, to=name)
-
-        def cheapest(proposals: Sequence[Proposal]) -> Sequence[Proposal]:
-            return sorted(proposals, key=lambda each: each.term.amount)[:1]  # type: ignore[attr-defined]
-
-        contract = await self.call_for_proposals(
-            to,
-            work,
-            cheapest,
-            reply_within=self.place.reply_within,
-            result_within=RESULT_WITHIN,
-            observer=Observer(on_award=awarded),
-        )
-        outcome = next(iter(contract.awards.values()), None)
-        if outcome is None:
-            text = "; ".join(sentence(each) for each in contract.declined.values())
-            self.history.write("told", key=key, how="Declined", text=text)
+        within = {"reply_within": self.place.reply_within, "result_within": RESULT_WITHIN}
+        outcome = await self.awarded(to, work, **within)
+        if isinstance(outcome, str):
+            self.history.write("told", key=key, how="Declined", token="", text=outcome)
         else:
             self._tell(key, outcome)
 

@@ -20,6 +20,14 @@ class Relay(AgentAction):
     to: str
 
 
+class Tender(AgentAction):
+    """Have the first of the cheapest of some others do it, and pass on its result."""
+
+    key: str
+    seconds: float
+    to: tuple[str, ...]
+
+
 class Note(Predicate):
     """Something to take note of."""
 
@@ -39,4 +47,4 @@ class Price(Predicate):
     amount: float
 
 
-CHAOS = Ontology(name="chaos", version=(1, 0), terms=(Work, Relay, Note, Result, Price))
+CHAOS = Ontology(name="chaos", version=(1, 0), terms=(Work, Relay, Tender, Note, Result, Price))

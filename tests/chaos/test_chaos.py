@@ -1,4 +1,4 @@
-"""The chaos test in short, and its negative controls: two broken variants that it has to find."""
+"""The chaos test in short, and its negative controls: broken variants that it has to find."""
 
 from __future__ import annotations
 
@@ -49,3 +49,8 @@ async def test_marking_before_the_effect_is_found(tmp_path: Path) -> None:
 async def test_marking_after_the_effect_is_found(tmp_path: Path) -> None:
     _run, verdict = await chaos(tmp_path, breaks="mark-after", drain=3.0)
     assert verdict.doubled, "what was done and then not marked must have been done twice"
+
+
+async def test_forgetting_what_was_begun_is_found(tmp_path: Path) -> None:
+    _run, verdict = await chaos(tmp_path, breaks="forget-begun", drain=3.0, messages=120)
+    assert any("that is forgotten" in each for each in verdict.lost), "an award must be missed"

@@ -10,7 +10,7 @@ from behaviours.events import ConversationEnded
 from tests.chaos.history import History, Line, read
 from tests.chaos.verdict import Left, Verdict, judge
 
-ANN, SENDER = "ann@localhost", "sender@localhost"
+ANN, BOB, CAT, SENDER = (f"{name}@localhost" for name in ("ann", "bob", "cat", "sender"))
 
 
 class Scene:
@@ -39,6 +39,24 @@ class Scene:
 
     def told(self, how: str = "Succeeded", token: str = "t", key: str = "k") -> None:
         self.add("told", SENDER, key=key, how=how, token=token, text="")
+
+    def tendered(self, to: str = BOB, by: str = ANN, *, is_heard: bool = True) -> None:
+        """Somebody has work done: somebody else bids, and is awarded it."""
+        self.add("bid", to, key="k", id=f"net-{to}")
+        self.add("awarded", by, key="k", to=to)
+        if is_heard:
+            accept = {"act": "accept-proposal", "peer": by, "token": ""}
+            self.add("heard", to, conversation_id=f"net-{to}", **accept)
+
+    def relayed(self, kind: str = "effect", life: int = 1) -> None:
+        """Ann is done with the tender."""
+        self.add(kind, ANN, key="k", id="c", token="t", is_relay=True)
+        self.lines[-1]["life"] = life
+
+    def begun(self, life: int = 1) -> None:
+        """Ann's handler of the tender begins."""
+        self.add("begun", ANN, key="k", id="c", is_relay=True)
+        self.lines[-1]["life"] = life
 
     def judged(self, left: Left | None = None) -> tuple[int, int, int]:
         verdict = judge(self.lines, left or Left())
@@ -169,8 +187,65 @@ def test_work_without_an_award_is_doubled(scene):
     scene.heard()
     scene.told()
     assert scene.judged() == (0, 1, 0)
-    scene.add("awarded", SENDER, key="k", to=ANN)
+    scene.tendered(ANN, SENDER)
     assert scene.judged() == (0, 0, 0)
+
+
+def test_a_tender_that_goes_well_over_a_death(scene):
+    scene.asked(what="tender")
+    scene.begun()
+    scene.tendered()
+    scene.begun(life=2)
+    scene.add("awarded", ANN, key="k", to=BOB)
+    scene.lines[-1]["life"] = 2
+    scene.add("effect", BOB, key="k", id="net", token="t")
+    scene.relayed(life=2)
+    scene.heard()
+    scene.told()
+    assert scene.judged() == (0, 0, 0)
+    assert judge(scene.lines, Left()).gone_on_with == 1
+
+
+def test_work_that_two_are_awarded_is_doubled(scene):
+    scene.asked(what="tender")
+    scene.begun()
+    scene.tendered()
+    scene.tendered(CAT)
+    assert scene.judged()[1] == 1
+
+
+@pytest.mark.parametrize("excuse", ["", "heard", "buried", "killed"])
+def test_an_award_that_nobody_has_heard_of_is_lost(scene, excuse):
+    scene.asked(what="tender")
+    scene.begun()
+    scene.tendered(is_heard=excuse == "heard")
+    match excuse:
+        case "buried":
+            scene.add("buried", ANN, conversation_id=f"net-{BOB}", peer=BOB, is_inbound=False)
+        case "killed":
+            scene.begun(life=2)  # it may have been so before the award was written down
+    scene.told("Failed", "")
+    assert scene.judged()[0] == (0 if excuse else 1)
+
+
+def test_an_award_of_the_senders_that_nobody_has_heard_of_is_lost(scene):
+    scene.asked(what="call")
+    scene.tendered(BOB, SENDER, is_heard=False)
+    scene.told("Failed", "")
+    assert scene.judged() == (1, 0, 0)
+
+
+@pytest.mark.parametrize("end", ["effect", "failed", ""])
+def test_an_award_that_its_giver_forgets_is_lost(scene, end):
+    """It is killed, and goes another way when it runs again."""
+    scene.asked(what="tender")
+    scene.begun()
+    scene.tendered()
+    scene.begun(life=2)
+    if end:  # else whoever wanted it has stopped it
+        scene.relayed(end, life=2)
+    scene.told("Failed", "")
+    assert scene.judged()[0] == (1 if end else 0)
 
 
 def test_a_history_is_read_as_it_was_written(tmp_path: Path):

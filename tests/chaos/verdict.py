@@ -11,7 +11,10 @@ What counts is what the platform promises, and what anybody else can see:
 - a conversation whose first message its participant has heard and acknowledged (it is no dead letter, and
   stands in no outbox), and which came to nothing there: neither an effect nor an end is written down, nor
   was its initiator given any last word. It was taken and forgotten;
-- a message that is neither acknowledged nor a dead letter: it stands in an outbox when all is over.
+- a message that is neither acknowledged nor a dead letter: it stands in an outbox when all is over;
+- an award, given in the last life of whoever called for proposals, of which its winner has never heard, and
+  which is no dead letter either;
+- an award of which its winner has heard, and which whoever gave it, killed since, has come to an end without.
 
 **doubled**, one each for
 
@@ -21,7 +24,8 @@ What counts is what the platform promises, and what anybody else can see:
 - a handler that has begun after the initiator had the result, a listener after the acknowledgement;
 - a piece of work that one receiver has done under two conversation-ids: the key under which an effect that
   may be done only once is done (`task.id`) was not the same when the handler ran again;
-- work that was called for and done by a receiver that was not awarded it.
+- work that was called for and done by a receiver that was not awarded it;
+- work that was called for and awarded to two.
 
 **hung**, one each for
 
@@ -63,6 +67,8 @@ class Verdict:
     conversations: int = 0
     told: Counter[str] = field(default_factory=Counter)
     """How often the sender was told what."""
+    gone_on_with: int = 0
+    """Awards whose giver was killed after it had given them, and has come to an end with them."""
 
     @property
     def is_good(self) -> bool:
@@ -91,6 +97,7 @@ def judge(lines: Sequence[Line], left: Left) -> Verdict:
     _doubled_results(lines, verdict)
     _doubled_runs(lines, told, verdict)
     _doubled_effects(lines, asked, verdict)
+    _awards(lines, asked, verdict)
     return verdict
 
 
@@ -165,9 +172,47 @@ def _doubled_effects(lines: Sequence[Line], asked: dict[str, Line], verdict: Ver
     for each in of(lines, "effect"):
         key, who = each["key"], each["who"]
         ids[key, who, each.get("is_relay", False)].add(each["id"])
-        if asked[key]["what"] == "call" and (key, who) not in awards:
+        is_called_for = asked[key]["what"] in _CALLED_FOR and not each.get("is_relay")
+        if is_called_for and (key, who) not in awards:
             strangers.add(f"{key}: {who} did it without an award")
     verdict.doubled += strangers
     for (key, who, _is_relay), found in ids.items():
         if len(found) > 1:
             verdict.doubled.append(f"{key}: {who} did it under {len(found)} ids")
+
+
+_CALLED_FOR = frozenset({"call", "tender"})
+
+
+def _awards(lines: Sequence[Line], asked: dict[str, Line], verdict: Verdict) -> None:
+    """Whether what was called for was awarded to one, for good."""
+    # A bid is made in the conversation in which its award comes.
+    bids = {(each["key"], each["who"]): each["id"] for each in of(lines, "bid")}
+    heard = {
+        (each["conversation_id"], each["who"])
+        for each in of(lines, "heard")
+        if each["act"] == "accept-proposal"
+    }
+    buried = {(each["conversation_id"], each["peer"]) for each in of(lines, "buried")}
+    given: dict[tuple[str, str], set[int]] = defaultdict(set)
+    for each in of(lines, "awarded"):
+        given[each["key"], each["to"]].add(each["life"])
+    # In which life its handler began last, and came to an end; the sender, which is not killed, has one.
+    begun: dict[str, int] = dict.fromkeys(asked, 1)
+    ended: dict[str, int] = {}
+    for each in of(lines, "begun", "effect", "failed"):
+        if each.get("is_relay"):
+            (begun if each["kind"] == "begun" else ended)[each["key"]] = each["life"]
+    winners: dict[str, list[str]] = defaultdict(list)
+    for (key, to), lives in given.items():
+        conversation, life = bids.get((key, to), ""), begun[key]
+        if (conversation, to) in heard:
+            winners[key].append(to)
+            if ended.get(key) == life and life not in lives:
+                verdict.lost.append(f"{key}: it was awarded to {to}, and that is forgotten")
+            verdict.gone_on_with += ended.get(key) == life and lives > {life}
+        elif life in lives and (conversation, to) not in buried:
+            verdict.lost.append(f"{key}: it is awarded to {to}, who has never heard of it")
+    for key, found in winners.items():
+        if len(found) > 1:
+            verdict.doubled.append(f"{key}: it is awarded to {' and '.join(sorted(found))}")

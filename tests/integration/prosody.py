@@ -36,6 +36,8 @@ c2s_require_encryption = true
 -- Otherwise a pair of replies waits 40 ms, and 200 KB take 20 s.
 network_settings = {{ nagle = false }}
 limits = {{ c2s = {{ rate = "10mb/s" }} }}
+-- Otherwise the server asks after each stanza whether it was handled, and each costs two.
+smacks_max_unacked_stanzas = 20
 ssl = {{ key = "{certificate}"; certificate = "{certificate}" }}
 log = {{ info = "{folder}/prosody.log" }}
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 import learning.networks
-from learning.errors import ModelDamagedError, ModelError, ModelNotFoundError, NetworkError
+from learning.errors import ModelDamagedError, ModelError, ModelNotFoundError, NetworkError, NoRoomError
 from learning.inference import predict
 from learning.models import TrainedModel
 from learning.networks import register_network
-from learning.registry import ModelStore
+from learning.registry import LEAST_ROOM, ModelStore
 from learning.training import train
 from tests.learning.samples import blobs, slope, task
 
@@ -154,6 +155,41 @@ def test_a_write_that_fails_leaves_nothing(
     with pytest.raises(ModelError, match=r"model 'zoo': it cannot be kept in .*: No space left on device"):
         ModelStore(tmp_path).save(model, now=NOW)
     assert list((tmp_path / "zoo").iterdir()) == []
+
+
+def test_whether_there_is_room_is_told_before_anything_is_trained(
+    small_disk: Path, model: TrainedModel
+) -> None:
+    store = ModelStore(small_disk / "models")
+    store.check("zoo")
+    store.check("zoo", 2_500_000)
+    with pytest.raises(NoRoomError) as caught:
+        store.check("zoo", 5_000_000)
+    assert caught.value.room == 5_000_000
+    assert str(caught.value) == (
+        f"model 'zoo': it cannot be kept in {store.folder}: No space left on device; "
+        "make room there, at least 5,000,000 bytes"
+    )
+    filler = small_disk / "filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as stream:
+        while stream.write(bytes(1_000)):
+            pass
+    with pytest.raises(NoRoomError):
+        store.check("zoo")
+    with pytest.raises(NoRoomError) as caught:
+        store.save(model, now=NOW)
+    filler.unlink()
+    store.check("zoo", caught.value.room)
+    saved = store.save(model, now=NOW)
+    kept = sum(path.stat().st_size for path in (store.folder / "zoo" / str(saved.version)).iterdir())
+    assert caught.value.room == kept + LEAST_ROOM
+    assert sorted(path.name for path in store.folder.iterdir()) == ["zoo"]  # nothing else stays
+
+
+def test_a_folder_that_must_not_be_written_is_told_as_well(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ModelError, match=r"model 'zoo': it cannot be kept in .*: File exists"):
+        ModelStore(tmp_path / "file").check("zoo")
 
 
 def test_the_time_has_a_zone(tmp_path: Path, model: TrainedModel) -> None:

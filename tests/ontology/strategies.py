@@ -136,7 +136,13 @@ bids = st.builds(
 rows = st.lists(st.lists(numbers, max_size=3).map(tuple), min_size=1, max_size=3).map(tuple)
 
 TERMS: dict[type[Term], st.SearchStrategy[Term]] = {
-    Reason: st.builds(Reason, cause=st.sampled_from(Cause) | texts, text=texts, about=st.none() | texts),
+    Reason: st.builds(
+        Reason,
+        cause=st.sampled_from(Cause) | texts,
+        text=texts,
+        about=st.none() | texts,
+        retry_after=st.none() | st.floats(0, 1e9),
+    ),
     Done: st.builds(Done),
     Train: st.builds(
         Train,

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ontology.acl import Performative
+from ontology.acl import AclMessage, Performative
+from ontology.codecs import FORMATS, read
 from ontology.content import (
     CONTENT_LIMIT,
     AgentAction,
@@ -99,6 +100,25 @@ class TestRoundTrip:
         content = explain(Cause.LATE, "too late", "x")
         for ontology in ONTOLOGIES.values():
             assert ontology.parse(content) == Reason(cause="late", text="too late", about="x")
+
+    def test_when_to_ask_again_is_told_in_seconds_or_not_at_all(self):
+        content = explain(Cause.OVERLOADED, "later", retry_after=5)
+        assert content == '{"reason":{"cause":"overloaded","text":"later","retry_after":5.0}}'
+        assert LEARNING.parse(content) == Reason(cause="overloaded", text="later", retry_after=5.0)
+        told = LEARNING.parse('{"reason":{"cause":"overloaded","text":"later"}}')
+        assert isinstance(told, Reason)
+        assert told.retry_after is None
+        for wrong in ('"soon"', "-1", "true"):
+            with pytest.raises(ContentError, match=r"reason\.retry_after"):
+                LEARNING.parse(f'{{"reason":{{"cause":"overloaded","text":"later","retry_after":{wrong}}}}}')
+
+    @pytest.mark.parametrize("form", FORMATS)
+    @pytest.mark.parametrize("seconds", [None, 2.5])
+    def test_when_to_ask_again_survives_every_written_form(self, form, seconds):
+        content = explain(Cause.OVERLOADED, "later", retry_after=seconds)
+        said = AclMessage(performative=Performative.REFUSE, content=content, ontology=LEARNING.label)
+        again = read(FORMATS[form].write(said))
+        assert LEARNING.parse(again.content, again.ontology).retry_after == seconds
 
     def test_absent_fields_are_left_out(self):
         assert LEARNING.render(Reason(cause=Cause.LATE, text="too late")) == (

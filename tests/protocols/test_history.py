@@ -65,7 +65,7 @@ class Recorded(ConversationPair):
         is_first = self.ends[role].conversation is None
         fitted = super().receive(role, message)
         if fitted:
-            event = self._opening(role, message) if is_first else Heard(message=message, id="m2")
+            event = self._opening(role, message) if is_first else Heard(message=message, id="m2", at=self.now)
             self.histories[role].append(event)
         return fitted
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import shutil
-import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +16,7 @@ from resilience.journal import Journal, Policy
 from resilience.memory import MemoryDeadLetters, MemoryJournal
 from resilience.redis_store import RedisJournal
 from resilience.sqlite_journal import SqliteJournal
-from tests.requirements import require, require_hardware
+from tests.requirements import require
 from tests.resilience.redis_server import PATH, RedisServer
 
 BINDINGS = ("memory", "sqlite", pytest.param("redis", marks=pytest.mark.redis))
@@ -153,22 +150,6 @@ def own_redis(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
     yield start
     for server in started:
         server.stop()
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Give a folder on a disk of a few megabytes."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = shutil.which("mount")
-    options = ["-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
-    is_there = mount is not None and os.geteuid() == 0
-    is_there = (
-        is_there and subprocess.run([mount, *options], capture_output=True, check=False).returncode == 0
-    )
-    require_hardware(is_there, "the right to mount a small disk")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.fixture(params=BINDINGS)

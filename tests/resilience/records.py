@@ -47,5 +47,6 @@ def letter(text: str = "gone", **fields: Any) -> DeadLetter:
         "protocol": "fipa-request",
         "state": "REQUESTED",
         "attempts": 5,
+        "made": NOW - timedelta(hours=1),
     }
     return DeadLetter(**{**given, **fields})

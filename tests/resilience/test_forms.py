@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -100,6 +101,12 @@ def test_a_letter_comes_back_from_json_with_the_id_it_was_filed_under():
     original = letter(original="\ud800\x00", id="x")
     read = DeadLetter.from_json(original.to_json(), "y")
     assert (read, read.id) == (original, "y")
+
+
+def test_a_letter_of_the_first_form_does_not_say_when_it_was_made():
+    told = json.loads(letter().to_json())
+    del told["made"]
+    assert DeadLetter.from_json(json.dumps({**told, "v": 1}), "x") == letter(made=None)
 
 
 def test_what_an_id_is_says_nothing_about_a_letter():

@@ -10,6 +10,7 @@ import pytest
 
 from resilience.inbox import Claim, Standing
 from resilience.journal import Depth, Effects, Outcome
+from resilience.outbox import Outgoing
 from tests.resilience.conftest import Bench
 from tests.resilience.records import ME, NOW, PEER, hold, letter, outgoing, snapshot
 
@@ -65,6 +66,18 @@ async def test_after_a_death_the_next_copy_takes_over_and_the_dead_one_changes_n
     assert await replica.commit(Effects(agent=ME, reply="good"), hold("two"))
     assert not await journal.commit(late, hold())
     assert (await journal.claim(hold(), BODY)).reply == "good"
+
+
+async def test_who_is_known_to_be_dead_is_not_waited_for(bench: Bench) -> None:
+    journal, replica = await bench.open(), await bench.open()
+    await journal.claim(hold("dead"), BODY)
+    assert (await replica.claim(hold("two"), BODY, ["other"])).standing is Standing.BUSY
+    assert await replica.claim(hold("two"), BODY, ["other", "dead"]) == takeover(2)
+    assert not await journal.commit(Effects(agent=ME), hold("dead"))
+    assert (await replica.claim(hold("three"), BODY, ["other", "dead"])).standing is Standing.BUSY
+    assert await replica.commit(Effects(agent=ME, reply="good"), hold("two"))
+    done = await journal.claim(hold("three"), BODY, ["two"])
+    assert (done.standing, done.reply) == (Standing.DONE, "good")
 
 
 async def test_a_lease_is_prolonged_until_somebody_took_over(bench: Bench) -> None:
@@ -236,6 +249,15 @@ async def test_snapshots_are_kept_replaced_removed_and_ordered(bench: Bench) -> 
     assert await (await bench.open()).snapshots(ME) == (written[2], again)
 
 
+async def test_one_snapshot_is_found_by_its_key(bench: Bench) -> None:
+    journal = await bench.open()
+    written = snapshot("conversation/a [*?]#000000", "\x00 1", form=12)
+    await journal.commit(Effects(agent=ME, put=(written, snapshot("other"))))
+    assert await (await bench.open()).snapshot(ME, written.key) == written
+    assert await journal.snapshot(ME, "conversation/a [*?]") is None
+    assert await journal.snapshot(PEER, written.key) is None
+
+
 async def test_the_outbox_keeps_its_order(bench: Bench) -> None:
     journal = await bench.open()
     sent = [outgoing(name) for name in ("z", "a", "m:\x00 ä", "0")]
@@ -249,6 +271,42 @@ async def test_the_outbox_keeps_its_order(bench: Bench) -> None:
     gone = outgoing("gone")
     await journal.commit(Effects(agent=ME, tried=(sent[1], gone), send=(sent[2],), settled=("z", "never")))
     assert await journal.outgoing(ME) == tuple(sent[1:])
+
+
+async def test_another_replica_takes_messages_over_and_they_keep_their_places(bench: Bench) -> None:
+    journal, other = await bench.open(), await bench.open()
+    sent = [outgoing(name, replica="dead" if name in "bd" else "living") for name in "abcde"]
+    await journal.commit(Effects(agent=ME, send=tuple(sent)))
+    dead = [each for each in await other.outgoing(ME) if each.replica == "dead"]
+    await journal.commit(Effects(agent=ME, settled=("d",)))  # meanwhile
+    life = hold("other", "life", sender=f"{ME}/dead")
+    await other.claim(life, BODY)
+    taken = tuple(replace(each, replica="living") for each in dead)
+    effects = Effects(agent=ME, outcome=Outcome.WORKING, tried=taken)
+    assert not await journal.commit(effects, hold("third", "life", sender=f"{ME}/dead"))
+    assert await other.commit(effects, life)
+    left = await journal.outgoing(ME)
+    assert [(each.id, each.replica) for each in left] == [(name, "living") for name in "abce"]
+
+
+async def test_a_message_of_the_older_form_is_read(bench: Bench) -> None:
+    journal = await bench.open()
+    await journal.commit(Effects(agent=ME, send=(_Older(**vars(outgoing())), outgoing("o2", replica="a"))))
+    older, newer = await journal.outgoing(ME)
+    assert vars(older) == vars(outgoing(replica=""))
+    assert newer == outgoing("o2", replica="a")
+
+
+class _Older(Outgoing):
+    """What was written when nobody knew of replicas."""
+
+    def to_json(self) -> str:
+        return (
+            '{"v":1,"agent":"adder@localhost","id":"o1","to":"asker@localhost",'
+            '"message":"{\\"\\u00e4\\": \\"\\\\u0000\\"}","conversation":"",'
+            '"made":"2026-11-20T12:00:00.123456+00:00","expires":"2026-11-20T13:00:00.123456+00:00",'
+            '"attempts":0,"next_try":"2026-11-20T12:00:00.123456+00:00"}'
+        )
 
 
 async def test_what_was_acknowledged_does_not_come_back_by_a_late_attempt(bench: Bench) -> None:

@@ -80,9 +80,15 @@ class Calls(RuleBasedStateMachine):
         self.bench.elapse(seconds)
         self.now += seconds
 
-    @rule(message_id=MESSAGES, owner=OWNERS, digest=st.sampled_from("aaab"), replica=st.integers(0, 1))
-    def claim(self, message_id: str, owner: str, digest: str, replica: int) -> None:
-        claim = self.do(self.replicas[replica].claim(hold(owner, message_id), digest))
+    @rule(
+        message_id=MESSAGES,
+        owner=OWNERS,
+        digest=st.sampled_from("aaab"),
+        dead=st.lists(OWNERS, max_size=2),
+        replica=st.integers(0, 1),
+    )
+    def claim(self, message_id: str, owner: str, digest: str, dead: list[str], replica: int) -> None:
+        claim = self.do(self.replicas[replica].claim(hold(owner, message_id), digest, dead))
         message = self.known(message_id)
         if message is None:
             message = Message("working", owner, 1, digest, 0, 0)
@@ -94,7 +100,7 @@ class Calls(RuleBasedStateMachine):
         elif message.state != "working":
             standing = Standing(message.state)
             assert claim == Claim(standing=standing, attempts=message.begun, reply=message.reply)
-        elif owner != message.owner and self.now < message.leased_until:
+        elif owner != message.owner and message.owner not in dead and self.now < message.leased_until:
             assert claim == Claim(standing=Standing.BUSY, attempts=message.begun)
         else:
             if owner != message.owner:

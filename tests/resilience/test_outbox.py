@@ -99,12 +99,12 @@ def test_what_version_0_1_wrote_is_read():
 
 
 def test_a_newer_form_is_refused_in_one_sentence():
-    text = json.dumps({**json.loads(outgoing().to_json()), "v": 2})
+    text = json.dumps({**json.loads(outgoing().to_json()), "v": 3})
     with pytest.raises(FormError) as caught:
         Outgoing.from_json(text)
     assert str(caught.value) == (
-        "an outgoing message was written in form 2 by a newer version of Locution, "
-        "and this one reads form 1; update Locution"
+        "an outgoing message was written in form 3 by a newer version of Locution, "
+        "and this one reads form 2; update Locution"
     )
 
 

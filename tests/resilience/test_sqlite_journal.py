@@ -323,13 +323,15 @@ async def test_a_file_of_each_older_form_is_brought_up_to_date(tmp_path, form):
             connection.executescript(step)
         connection.execute("INSERT INTO records VALUES ('c', 'k', 'old')")
         connection.execute(
-            "INSERT INTO dead_letters VALUES (17, ?, 'b@localhost', 1, 'unreachable', 'gone', '{}', ?)",
+            'INSERT INTO dead_letters (id, agent, peer, is_inbound, cause, text, original, "when") '
+            "VALUES (17, ?, 'b@localhost', 1, 'unreachable', 'gone', '{}', ?)",
             (ME, NOW.isoformat()),
         )
         connection.execute(f"PRAGMA user_version = {form}")
         connection.commit()
     journal = SqliteJournal(path)
-    old = letter(peer="b@localhost", original="{}", conversation_id="", protocol="", state="", attempts=0)
+    absent: Any = {"conversation_id": "", "protocol": "", "state": "", "attempts": 0, "made": None}
+    old = letter(peer="b@localhost", original="{}", **absent)
     assert await journal.letters(ME) == (old,)
     assert await journal.letter(ME, "17") == old
     await journal.commit(Effects(agent=ME, bury=(letter("new"),), send=(outgoing(),)))

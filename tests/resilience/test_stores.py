@@ -50,6 +50,7 @@ def letter(text: str = "gone", **fields: Any) -> DeadLetter:
         "text": text,
         "original": "{}",
         "when": datetime(2026, 11, 20, 12, 0, 0, 123456, tzinfo=UTC),
+        "made": datetime(2026, 11, 20, 11, 0, 0, 1, tzinfo=UTC),
     }
     return DeadLetter(**{**given, **fields})
 

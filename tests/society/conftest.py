@@ -115,8 +115,8 @@ async def start(fresh_container: None, told: Told) -> AsyncIterator[Callable[...
     """Give a function that starts a part of a society; it is stopped when the test ends."""
     started: list[RunningSociety] = []
 
-    async def begin(file: SocietyFile, *only: str) -> RunningSociety:
-        society = RunningSociety(file, only, told)
+    async def begin(file: SocietyFile, *only: str, **options: Any) -> RunningSociety:
+        society = RunningSociety(file, only, told, **options)
         started.append(society)
         await society.start()
         return society

@@ -49,6 +49,18 @@ def test_every_fault_is_found_at_once(write_file, monkeypatch):
     assert f"port {file.xmpp.port}: Address already in use" in faults["xmpp"]
 
 
+def test_a_kind_that_cannot_be_made_is_found(write_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    name = f"unmade_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{name}.py").write_text(
+        "from agents.base import LocutionAgent\n"
+        "class Kind(LocutionAgent):\n    def __init__(self, jid): pass\n"
+    )
+    point = points(load(write_file(agents=f'[[agent]]\nname = "a"\nkind = "{name}:Kind"\n')))["agent a"]
+    assert not point.ok
+    assert f"Kind.__init__ ({name}.py, line 3) does not take what the society gives it" in point.text
+
+
 async def test_a_society_that_runs_already_says_so_once(write_file, start):
     file = load(write_file())
     await start(file)

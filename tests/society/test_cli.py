@@ -78,6 +78,12 @@ def test_a_client_needs_no_torch():
     assert done.stdout == "[]\n"
 
 
+def test_a_replica_has_a_name_that_can_be_in_an_address(run):
+    ended = run("up", "--replica", "a/b c")
+    told = "--replica: 'a/b c' is no name for a replica, which is part of its address: write 1 to 64 letters"
+    assert_one_sentence(ended, 2, told)
+
+
 def test_without_a_command_the_help_is_shown(run):
     ended = run()
     assert (ended.code, ended.out) == (2, "")

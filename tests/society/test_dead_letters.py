@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -141,7 +142,8 @@ async def test_a_running_agent_replays_its_letters(
         performative=Performative.REQUEST, protocol="fipa-request", conversation_id="c", reply_with="r",
         content=MANAGEMENT.render(Search()), ontology=MANAGEMENT.label,
     )  # fmt: skip
-    await bury(society, letter(1), letter(2, message=asked, is_inbound=True), letter(3, message=asked))
+    fresh = letter(1, made=datetime.now(UTC))
+    await bury(society, fresh, letter(2, message=asked, is_inbound=True), letter(3, message=asked))
     await start(society)
     for number, done in ((1, "sent"), (2, "handled")):
         assert await dead_letters.replayed(society, f"letter{number}", None, told) == 0
@@ -154,6 +156,24 @@ async def test_a_running_agent_replays_its_letters(
         await dead_letters.replayed(society, "letter1", None, told)
     async with dead_letters.opened(society) as journal:
         assert [each.id for each in await journal.letters(WORKER)] == ["letter3"]
+
+
+async def test_what_may_take_effect_twice_is_replayed_only_by_saying_so(
+    society: SocietyFile, told: Told, start: Callable[..., Any]
+) -> None:
+    await bury(society, letter(1, made=datetime.now(UTC) - timedelta(hours=3)))
+    await start(society)
+    with pytest.raises(SocietyError, match=r"it could take effect twice; .* replay it with --again"):
+        await dead_letters.replayed(society, "letter1", None, told)
+    command = ("-m", "society", "dead-letters", "replay", "letter1", "--file", str(society.path))
+    for flags, code in (((), 1), (("--again",), 0)):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *command, *flags, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        _out, complaint = await process.communicate()
+        assert (process.returncode, b"take effect twice" in complaint) == (code, code == 1)
+    async with dead_letters.opened(society) as journal:
+        assert not await journal.letters(WORKER)
 
 
 async def test_depths_are_shown_where_people_look(
@@ -177,7 +197,7 @@ async def test_nobody_but_the_operator_has_letters_replayed(
     write_file: WriteFile, told: Told, start: Callable[..., Any]
 ) -> None:
     file = load(write_file(WITH_WORKER))
-    await bury(file, letter(1))
+    await bury(file, letter(1, made=datetime.now(UTC)))
     society = await start(file)
     outcome = await society._agents["coordinator"].request(WORKER, Replay(letter="letter1"))
     assert isinstance(outcome, Refused)

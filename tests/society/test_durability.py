@@ -56,10 +56,11 @@ def test_every_number_reaches_the_policy(write_file: WriteFile) -> None:
         retry_most=4.5,
         life=50,
         retention=6000,
+        away=7.5,
         durable="power",
     )
     policy = load(path).delivery.policy
-    assert (policy.terms.lease, policy.terms.retention) == (1, 6000)
+    assert (policy.terms.lease, policy.terms.retention, policy.away) == (1, 6000, 7.5)
     retrying = policy.retrying
     assert (retrying.attempts, retrying.first, retrying.most, retrying.life) == (2, 3, 4.5, 50)
 
@@ -73,6 +74,8 @@ def test_every_number_reaches_the_policy(write_file: WriteFile) -> None:
         ({"retry_most": 7_000}, "retry_most", "[delivery] retry_most: 7000 s are longer than life, 3600 s"),
         ({"lease": 7_200}, "lease", "[delivery] lease: 7200 s are not shorter than retention, 7200 s"),
         ({"lease": 0}, "lease", "[delivery] lease: should be greater than 0, not 0"),
+        ({"away": 0}, "away", "[delivery] away: should be greater than 0, not 0"),
+        ({"away": "soon"}, "away", '[delivery] away: should be a valid number, not "soon"'),
         ({"retries": 0}, "retries", "[delivery] retries: should be greater than or equal to 1, not 0"),
         (
             {"store": "mongo"},

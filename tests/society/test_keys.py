@@ -79,6 +79,15 @@ def test_where_nobody_signs_no_keys_are_made(write_file):
 STRICT = AGENTS + "[authority]\nrequire_signature = true\n"
 
 
+def test_the_operator_waits_as_long_as_the_agents(write_file):
+    file = load(write_file(agents=AGENTS + "[delivery]\naway = 7.0\nretries = 3\n"))
+    state = StateFolder(file.society.state)
+    state.prepare()
+    journal = operator_ports(file, state).journal
+    assert (journal.policy.away, journal.policy.retrying.attempts) == (7.0, 3)
+    assert not journal.survives
+
+
 async def test_a_society_that_signs_everything_does_its_work(write_file, start):
     file = load(write_file(agents=STRICT))
     await start(file)

@@ -207,6 +207,49 @@ def test_a_module_that_breaks_off_is_one_sentence(folder, source, told):
     assert f"cannot be imported: {told}{name}.py, line 1)" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("parameters", "told"),
+    [
+        ("self, jid, password", "too many positional arguments"),
+        ("self", "too many positional arguments"),
+        ("self, *, jid, password, server, ports", "too many positional arguments"),
+        ("self, jid, password, server, ports, colour", "missing a required argument: 'colour'"),
+        ("self, jid, password, server, ports, colour, *, size=1", "missing a required argument: 'colour'"),
+    ],
+)
+def test_a_kind_that_does_not_take_what_the_society_gives_it_is_one_sentence(folder, parameters, told):
+    name = f"untaking_{folder.name.replace('-', '_')}"
+    (folder / f"{name}.py").write_text(
+        "from agents.base import LocutionAgent\n\nclass Kind(LocutionAgent):\n"
+        f"    def __init__({parameters}): pass\n"
+    )
+    with pytest.raises(SocietyFileError) as caught:
+        kind(folder, f"{name}:Kind")
+    assert str(caught.value) == (
+        f"{folder / 'society.toml'}:5: agent 'a': Kind.__init__ ({name}.py, line 4) does not take what the "
+        f"society gives it: {told}; write __init__(self, jid, password, server, ports, *, ...) "
+        "with its options behind the asterisk"
+    )
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        "self, jid, password, server, ports=None",
+        "self, jid, password, server, ports, colour=1, *more, size=2, **others",
+        "self, *who, **others",
+        "self, jid, password, *rest, size: int = 3",
+    ],
+)
+def test_whatever_takes_it_is_a_kind(folder, parameters):
+    name = f"taking_{folder.name.replace('-', '_')}"
+    (folder / f"{name}.py").write_text(
+        "from agents.base import LocutionAgent\n\nclass Kind(LocutionAgent):\n"
+        f"    def __init__({parameters}): pass\n"
+    )
+    assert kind(folder, f"{name}:Kind").cls.__name__ == "Kind"
+
+
 def test_types_that_cannot_be_read_are_one_sentence(folder):
     name = f"typed_{folder.name.replace('-', '_')}"
     (folder / f"{name}.py").write_text(

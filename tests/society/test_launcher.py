@@ -20,7 +20,7 @@ from society.errors import NotRunningError, StartError, StateError
 from society.launcher import RunningSociety, run
 from society.state import StateFolder
 from society.telemetry import Telemetry
-from tests.society.conftest import PATIENCE, Told
+from tests.society.conftest import PATIENCE, Told, free_ports
 
 
 async def names_in_directory(file: SocietyFile) -> list[str]:
@@ -70,6 +70,26 @@ async def test_an_agent_runs_once(file, start):
     await start(file, SERVER)
     with pytest.raises(StateError, match="xmpp-server runs already, in process"):
         RunningSociety(file, [SERVER], Told())
+
+
+async def test_replicas_of_an_agent_run_beside_each_other(file, start, monkeypatch):
+    first = await start(file)
+    monkeypatch.setenv("LOCUTION_DASHBOARD_PORT", str(free_ports(3)))
+    second = await start(load(file.path), "coordinator", replica="b")
+    agents = [each._agents["coordinator"] for each in (first, second)]
+    assert [each.connection.full_jid for each in agents] == [
+        "coordinator@localhost/main",
+        "coordinator@localhost/b",
+    ]
+    with pytest.raises(StateError, match="coordinator@b runs already, in process"):
+        RunningSociety(file, ["coordinator"], Told(), replica="b")
+
+
+def test_replicas_share_what_they_write_down(write_file):
+    path = write_file()
+    path.write_text(path.read_text() + '\n[delivery]\nstore = "memory"\n')
+    with pytest.raises(StartError, match=r'"memory", which no other process sees; write store = "sqlite"'):
+        RunningSociety(load(path), ["coordinator"], Told(), replica="b")
 
 
 async def test_a_server_that_does_not_appear_is_told(file, start, monkeypatch, told):

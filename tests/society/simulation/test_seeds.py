@@ -16,11 +16,8 @@ from typing import Any
 
 import pytest
 
-from behaviours.contracting import Contract
-from behaviours.handlers import hears, on
 from behaviours.mailroom import Mailroom
-from behaviours.outcomes import Answer, Outcome, Succeeded
-from behaviours.participating import Participation
+from behaviours.outcomes import Succeeded
 from society.simulation import (
     Faults,
     Happening,
@@ -35,7 +32,18 @@ from society.simulation import (
     written,
 )
 from society.simulation.happenings import Begun, Crashed, Cut, Doubled, Dropped, Overtaken
-from tests.behaviours.samples import Add, Adder, Asker, Half
+from tests.behaviours.samples import Adder, Asker, Half
+from tests.society.simulation.__main__ import main
+from tests.society.simulation.scenarios import (
+    ADDERS,
+    DISORDER,
+    PROMISES,
+    WEATHER,
+    Noting,
+    disorder,
+    storm,
+    upheaval,
+)
 
 CHUNKS = 8
 SEEDS = int(os.environ.get("LOCUTION_SEEDS", "200")) // CHUNKS
@@ -47,105 +55,20 @@ FEW = 10
 SECONDS_A_SEED = 0.12
 """Of one processor: a thousand seeds in a minute, on two."""
 
-ADDERS = ("bob", "carol", "dave")
-
-WEATHER = Faults(drop=0.02, duplicate=0.1, reorder=0.1, cut=0.003)
-DISORDER = Faults(duplicate=0.2, reorder=0.2, delay=(0.001, 0.3))
-
-
-class Noting(Adder):
-    """An adder that notes each of its effects."""
-
-    def __init__(self, world: Simulation, *args: Any) -> None:
-        super().__init__(*args)
-        self.world = world
-
-    @on(Add)
-    async def add(self, action: Add, task: Participation) -> Answer:
-        self.world.note(self, f"{action.tag} {task.id}")
-        return await super().add(action, task)
-
-    @hears(Half)
-    def hear(self, notice: Half, sender: Any) -> None:
-        self.world.note(self, f"{notice.tag} {notice.done} of {sender}")
-
-
-async def requests(asker: Asker, to: str) -> list[object]:
-    manners = ("well", "telling", "refusing", "well", "well", "failing")
-    return [
-        await asker.request(f"{to}@simulation", Add(a=turn, manner=manner), reply_within=5, result_within=8)
-        for turn, manner in enumerate((*manners, *["well"] * 4))
-    ]
-
-
-async def calls(asker: Asker) -> list[object]:
-    found: list[object] = []
-    for turn in range(3):
-        contract = await asker.call_for_proposals(
-            [f"{name}@simulation" for name in ADDERS],
-            Add(a=turn),
-            lambda bids: bids[:1],
-            reply_within=5,
-            result_within=8,
-        )
-        assert isinstance(contract, Contract)
-        found += [*contract.declined.values(), *contract.awards.values()]
-    return found
-
-
-async def society(world: Simulation) -> list[asyncio.Future[Any]]:
-    """Start four agents, and have the first one hold thirty requests and three contract nets."""
-    for name in ADDERS:
-        await world.start(partial(Noting, world), name)
-    asker = await world.start(Asker, "alice")
-    asking = [world.run(asker, requests(asker, name)) for name in ADDERS]
-    return [*asking, world.run(asker, calls(asker))]
-
-
-async def check(doing: list[asyncio.Future[Any]]) -> list[Outcome]:
-    outcomes = [outcome for each in doing for outcome in await each]
-    assert all(isinstance(outcome, Outcome) for outcome in outcomes), outcomes
-    return outcomes
-
-
-async def storm(world: Simulation) -> list[Outcome]:
-    """Agents crash, their connections break, and the network falls apart, while they talk."""
-    doing = await society(world)
-    rng = world.rng
-    for _each in range(rng.randint(1, 5)):
-        await asyncio.sleep(rng.uniform(0.0, 3.0))
-        name = rng.choice(ADDERS)
-        match rng.choice(("crash", "stop", "cut", "partition")):
-            case "crash":
-                await world.crash(name)
-                await asyncio.sleep(rng.uniform(0.0, 3.0))
-                await world.restart(name)
-            case "stop":
-                await world.stop(name)
-                await world.restart(name)
-            case "cut":
-                world.cut(rng.choice([name, "alice"]), rng.uniform(0.0, 3.0))
-            case "partition":
-                world.network.partition(["alice"], [name])
-                await asyncio.sleep(rng.uniform(0.0, 3.0))
-                world.network.heal()
-    return await check(doing)
-
-
-async def disorder(world: Simulation) -> list[Outcome]:
-    """Nothing is lost; messages come late, twice and out of order."""
-    doing = await society(world)
-    outcomes = await check(doing)
-    await asyncio.sleep(60)  # what is still under way comes, too late
-    return outcomes
-
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_many_seeds_in_a_storm(chunk):
     began = time.process_time()
     seeds = range(chunk * SEEDS, chunk * SEEDS + (FEW if is_traced() else SEEDS))
-    assert explore(storm, seeds, faults=WEATHER, invariants=[nothing_hangs, nothing_raised]) == []
+    assert explore(storm, seeds, faults=WEATHER, invariants=PROMISES) == []
     assert is_traced() or time.process_time() - began < SECONDS_A_SEED * SEEDS
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_many_seeds_in_which_everybody_may_die(chunk):
+    size = 3 if is_traced() else SEEDS // 2
+    seeds = range(chunk * size, (chunk + 1) * size)
+    assert explore(upheaval, seeds, faults=WEATHER, invariants=PROMISES) == []
 
 
 def test_nothing_is_handled_twice_for_all_disorder():
@@ -290,6 +213,15 @@ def test_several_processes_find_the_same_seeds_as_one():
     )
     assert [run.seed for run in together] == [run.seed for run in alone]
     assert [run.text for run in together] == [run.text for run in alone]
+
+
+def test_a_command_plays_seeds_and_shows_one(capsys):
+    assert main(["--seeds", "3"]) == 0
+    assert "3 seeds of storm, 0 failed: " in capsys.readouterr().out
+    texts = [(main(["upheaval", "--seed", "1"]), capsys.readouterr().out) for _ in "12"]
+    assert texts[0] == texts[1]
+    assert texts[0][0] == 0
+    assert texts[0][1].endswith("happenings)>\n")
 
 
 def test_a_table_that_raises_is_caught(monkeypatch):

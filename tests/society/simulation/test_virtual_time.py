@@ -14,6 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from datetime import UTC, datetime
 from typing import Any
 
@@ -346,6 +347,30 @@ def test_what_the_dead_wait_for_does_not_wake_them():
         return notes
 
     assert simulate(scenario, 0).result == []
+
+
+def test_what_is_begun_in_a_context_of_its_own_is_of_the_process_that_has_begun_it():
+    async def scenario(_world: Simulation) -> list[str]:
+        loop: Any = asyncio.get_running_loop()
+        notes: list[str] = []
+        begun: list[asyncio.Task[None]] = []
+
+        async def tell(text: str) -> None:
+            await asyncio.sleep(1)
+            notes.append(text)
+
+        async def begin(name: str) -> None:
+            begun.append(loop.create_task(tell(f"task of {name}"), context=Context()))
+            loop.call_later(1, notes.append, f"timer of {name}", context=Context())
+
+        mortal, survivor = Process("mortal"), Process("survivor")
+        for each in (mortal, survivor):
+            await loop.begin(each, begin(each.name))
+        loop.kill(mortal)
+        await asyncio.sleep(2)
+        return sorted(notes)
+
+    assert simulate(scenario, 0).result == ["task of survivor", "timer of survivor"]
 
 
 def test_what_is_left_at_the_end_is_closed_without_a_complaint():

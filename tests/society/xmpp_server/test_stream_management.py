@@ -682,6 +682,52 @@ async def test_the_same_resource_replaces_a_sleeping_session(
         assert await new.hear(2) == ["2", "3"]
 
 
+@pytest.mark.parametrize("is_noticed", [True, False])
+async def test_who_takes_the_resource_inherits_what_its_former_session_has_not_acknowledged(
+    server: XmppServer, authority: CertificateAuthority, alice: Client, bob: Client, *, is_noticed: bool
+) -> None:
+    """A replica that was killed: what was for it is not for the others."""
+    async with Client(server) as other, Client(server) as new:
+        await other.login(authority, "bob", "other")
+        alice.speak(bob.jid, 1)
+        alice.speak("bob@localhost", 2)
+        alice.speak("bob@localhost", 3, kind="headline")
+        alice.send(f"<iq type='set' id='set' to='{bob.jid}'><do xmlns='x'/></iq>")
+        await bob.until("<iq [^>]*id=.set.*?</iq>")
+        if is_noticed:
+            await broken(bob)
+            alice.speak(bob.jid, 4)
+        else:
+            alice.speak(bob.jid, 4)
+            await alice.sync()
+        await new.login(authority, "bob", presence=None)
+        if not is_noticed:
+            assert "<stream:error><conflict " in await bob.closed()
+        assert "<recipient-unavailable " in await alice.until("<iq [^>]*id=.set.*?</iq>")
+        assert await new.sync() == ""
+        new.send("<presence/>")
+        assert await new.hear(4) == ["1", "2", "3", "4"]
+        assert bodies(await new.sync()) == []
+        assert bodies(await other.sync()) == ["2", "3"]
+
+
+async def test_what_an_heir_leaves_behind_goes_to_the_others(
+    server: XmppServer, authority: CertificateAuthority, alice: Client, bob: Client
+) -> None:
+    alice.speak(bob.jid, 1)
+    await bob.hear(1)
+    await broken(bob)
+    async with Client(server) as second, Client(server) as third:
+        await second.login(authority, "bob", presence=None)
+        await third.login(authority, "bob", presence=None)
+        await second.closed()
+        await broken(third)
+    async with Client(server) as last:
+        await last.login(authority, "bob", "another", presence=None)
+        last.send("<presence/>")
+        assert await last.hear(1) == ["1"]
+
+
 async def test_an_account_may_have_too_many_sessions_asleep(
     start: Start, authority: CertificateAuthority
 ) -> None:

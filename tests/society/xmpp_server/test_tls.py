@@ -89,11 +89,39 @@ def test_a_new_authority_signs_anew(tmp_path: Path) -> None:
     assert serial(path) != first
 
 
-def test_a_damaged_folder_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ["", "nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n", "cut"])
+@pytest.mark.parametrize("name", ["ca.pem", "ca-key.pem"])
+def test_a_damaged_file_is_named_and_may_be_mended(tmp_path: Path, name: str, content: str) -> None:
     CertificateAuthority.open(tmp_path)
-    (tmp_path / "ca.pem").write_text("nonsense")
-    with pytest.raises(AuthorityError, match=str(tmp_path)):
+    file = tmp_path / name
+    file.write_text(file.read_text()[:200] if content == "cut" else content)
+    with pytest.raises(AuthorityError) as caught:
         CertificateAuthority.open(tmp_path)
+    fault = "is empty" if not content else f"holds no {'certificate' if name == 'ca.pem' else 'private key'}"
+    assert str(caught.value) == (
+        f"the certificate authority is damaged: {file} {fault}; restore it, or remove {tmp_path}/ca.pem: "
+        "then a new authority is made, and whoever keeps a copy of the old ca.pem needs the new one"
+    )
+    (tmp_path / "ca.pem").unlink()
+    assert CertificateAuthority.open(tmp_path).file.read_text().startswith("-----BEGIN CERTIFICATE-----")
+
+
+def test_an_authority_with_the_key_of_another_is_told(tmp_path: Path) -> None:
+    for folder in ("one", "other"):
+        CertificateAuthority.open(tmp_path / folder)
+    (tmp_path / "other" / "ca-key.pem").replace(tmp_path / "one" / "ca-key.pem")
+    with pytest.raises(AuthorityError, match=r"ca\.pem and ca-key\.pem do not belong together; restore"):
+        CertificateAuthority.open(tmp_path / "one")
+
+
+@pytest.mark.parametrize("content", ["", "nonsense"])
+def test_a_damaged_server_certificate_is_made_again(tmp_path: Path, content: str) -> None:
+    authority = CertificateAuthority.open(tmp_path)
+    authority.server_file(["a"]).write_text(content)
+    assert authority.context(["a"]).cert_store_stats() is not None
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="name another folder"):
         CertificateAuthority.open(tmp_path / "file")
