@@ -359,8 +359,9 @@ class LocutionAgent(Speaker, Agent):
 
     def _trace(self, message: AclMessage, peer: AgentIdentifier) -> None:
         """Have what we said recorded, and show a message on SPADE's dashboard, where it runs."""
-        is_lost = message.receiver == (self.me,) and message.sender != peer
-        if message.sender == self.me or is_lost:  # what comes in bears an address, even from ourselves
+        sender = message.sender
+        is_said = sender is self.me or sender == self.me  # what comes in bears an address, even from us
+        if is_said or (message.receiver == (self.me,) and sender != peer):  # or is told of what was lost
             self.ports.record(message)
         if not self.web.is_started():
             return

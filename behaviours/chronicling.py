@@ -58,6 +58,11 @@ class Guard:
     begun: int = 1
     """How often its handler was begun."""
 
+    @classmethod
+    def own(cls, replica: str) -> Guard | None:
+        """Of a conversation that a replica has begun of its own accord, which no claim guards; if one has."""
+        return cls(sender="", message_id="", digest="", owner="", replica=replica) if replica else None
+
     def hold(self, me: str) -> Hold:
         """The claim."""
         key = InboxKey(receiver=me, sender=self.sender, message_id=self.message_id)
@@ -132,6 +137,11 @@ class Work:
         """Write down whose work it is."""
         self.guard = guard
         self.put(self.key + _GUARD, guard.to_json)
+
+    def guarded_already(self, guard: Guard) -> None:
+        """Take note of whose work it is, which somebody else has written down."""
+        self.guard = guard
+        self.known((self.key + _GUARD,))
 
     def put(self, key: str, text: Callable[[], str], then: Then | None = None) -> None:
         """Write a snapshot with the next commit."""
@@ -324,6 +334,6 @@ def _read(key: str, parts: Mapping[str, Snapshot]) -> Restored:
         key=key,
         opened=events[0],
         events=events,
-        guard=None if guard is None else Guard(**json.loads(guard.text)),
+        guard=Guard.own(events[0].replica) if guard is None else Guard(**json.loads(guard.text)),
         keys=tuple(each.key for each in parts.values()),
     )

@@ -156,7 +156,8 @@ class Enduring:
         if not received.is_marked:
             is_named = bool(received.stanza_id)
             return is_named and self._seen.is_second(peer.jid, received.stanza_id, received.message)
-        said = hash(_bare_message(received.message))
+        message = received.message
+        said = hash((message.performative, message.content, message.conversation_id, message.in_reply_to))
         return not self.acknowledging.take(peer.jid, received.stanza_id, said)
 
     def done_with(self, received: Received, peer: AgentIdentifier) -> None:
@@ -191,8 +192,7 @@ class Enduring:
         key = key_of(Role.INITIATOR, opened.peer, opened.message.conversation_id or "")
         if work is None:
             work = self.own(key)
-            guard = Guard(sender="", message_id="", digest="", owner="", replica=self.replica)
-            work.guarded(guard)
+            work.guard = Guard.own(opened.replica)
         return work.chronicle(key)
 
     def own(self, key: str) -> Work:

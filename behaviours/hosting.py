@@ -195,6 +195,7 @@ class Hosting:
             message=message.model_copy(update={"sender": self.me, "receiver": (peer,)}),
             at=self.now(),
             parent="" if work is None else work.key,
+            replica=self._enduring.replica if work is None else "",
         )
         conversation = begun(protocol, opened)
         self._delivery.check(opened.message, peer)  # else nobody would answer

@@ -202,7 +202,7 @@ class Inheriting:
             work = self._enduring.known(
                 Work(self._me, root.key, lane, self._enduring.journaling, guard, is_repeatable=repeats)
             )
-        work.guard = guard
+        work.guarded_already(guard)
         return work
 
     def is_here(self, guard: Guard) -> bool:

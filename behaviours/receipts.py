@@ -60,6 +60,9 @@ _KINDS = {
 }
 """Field to element."""
 
+_FIELDS = {f"{{{NAMESPACE}}}{name}": field for field, name in _KINDS.items()}
+_ID = f"{{{NAMESPACE}}}id"
+
 
 def render(to: str, receipts: Receipts) -> list[str]:
     """Write receipts as stanzas, each of at most `IDS` ids.
@@ -86,14 +89,10 @@ def read(stanza: Element) -> Receipts | None:
     """Read receipts; None where a stanza is something else. At most `IDS` of each kind count."""
     if stanza.get("type") == "error":
         return None
-    found = {}
-    for field, name in _KINDS.items():
-        ids = [
-            each.text
-            for element in stanza.findall(f"{{{NAMESPACE}}}{name}")
-            for each in element.findall(f"{{{NAMESPACE}}}id")
-            if each.text
-        ]
-        found[field] = tuple(ids[:IDS])
-    receipts = Receipts(**found)
+    found: dict[str, list[str]] = {}
+    for element in stanza:
+        field = _FIELDS.get(element.tag)
+        if field is not None:
+            found.setdefault(field, []).extend(each.text for each in element.findall(_ID) if each.text)
+    receipts = Receipts(**{field: tuple(ids[:IDS]) for field, ids in found.items()})
     return None if receipts.is_empty else receipts

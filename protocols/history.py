@@ -44,6 +44,8 @@ class Opened:
     """The id under which the message came or went."""
     parent: str = ""
     """Key of the conversation whose handler opened this one; empty where that was none."""
+    replica: str = ""
+    """Which replica of ours opened it of its own accord; empty where a message was the cause."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from typing import Any
 from xml.sax.saxutils import unescape
 
 from behaviours.chronicling import CONVERSATION, key_of
-from behaviours.events import ConversationRefused, Fact, OutOfSequence
+from behaviours.events import ConversationRefused, Fact, MessageUndelivered, OutOfSequence
 from behaviours.peering import bare
 from behaviours.receipts import MARK, NAMESPACE
 from ontology.acl import Performative
@@ -94,6 +94,7 @@ class Evidence:
         settled: by sender and id: when a message left the outbox.
         marked: by an agent and its peer: when the one first heard that the other acknowledges.
         closed: by agent and key: conversations that a journal has let go of.
+        told: by sender, receiver and text: why something was not delivered.
         left: by agent: what there is in the end.
     """
 
@@ -107,6 +108,7 @@ class Evidence:
         self.settled: dict[tuple[str, str], float] = {}
         self.marked: dict[tuple[str, str], float] = {}
         self.closed: set[tuple[str, str]] = set()
+        self.told: set[tuple[str, str, str]] = set()
         self.left: dict[str, Left] = {}
         self._asked: dict[tuple[str, str, str], str] = {}
         """By sender, receiver and reply-with: the id."""
@@ -122,6 +124,7 @@ class Evidence:
             Arrived: self._arrive,
             OutOfSequence: self._stumble,
             ConversationRefused: self._put_off,
+            MessageUndelivered: self._tell,
             Left: self._leave,
         }
         for each in history:
@@ -192,6 +195,9 @@ class Evidence:
     def _put_off(self, _at: float, fact: ConversationRefused) -> None:
         if fact.cause == Cause.OVERLOADED:
             self._overloaded.add(fact.agent)
+
+    def _tell(self, _at: float, fact: MessageUndelivered) -> None:
+        self.told.add((fact.agent, fact.peer, fact.text))
 
     def _leave(self, _at: float, fact: Left) -> None:
         self.left[fact.agent] = fact

@@ -10,13 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from behaviours.events import (
-    BehaviourGivenUp,
-    BehaviourRestarted,
-    ConversationOpened,
-    HandlerFailed,
-    MessageUndelivered,
-)
+from behaviours.events import BehaviourGivenUp, BehaviourRestarted, ConversationOpened, HandlerFailed
 from ontology.acl import Performative
 from society.simulation.evidence import Evidence, Message, evidence
 from society.simulation.happenings import Begun, Complained, Ended, Happening, Left, Noted
@@ -124,7 +118,7 @@ def nothing_lost(history: Sequence[Happening]) -> Iterator[str]:
         yield "nobody knows what is lost in a world that was never at rest: end with `await world.rest()`"
     for left in found.left.values():
         yield from (f"{left.agent}: {name} stands in the outbox when all is over" for name in left.outgoing)
-        yield from _untold(found, left, history)
+        yield from _untold(found, left)
     for (agent, name), message in found.messages.items():
         if agent in found.left and not _has_ended(found, agent, name, message):
             yield f"the {message} was neither acknowledged nor given up"
@@ -133,16 +127,11 @@ def nothing_lost(history: Sequence[Happening]) -> Iterator[str]:
             yield f"the {receipt.message} was acknowledged and then forgotten"
 
 
-def _untold(found: Evidence, left: Left, history: Sequence[Happening]) -> Iterator[str]:
-    told = {
-        (fact.agent, fact.peer, fact.text)
-        for each in history
-        if isinstance(fact := each.fact, MessageUndelivered)
-    }
+def _untold(found: Evidence, left: Left) -> Iterator[str]:
     for letter in left.letters:
         # What was never taken into the outbox, because its agent was stopping, is told as it is said.
         is_taken = (letter.agent, letter.id) in found.messages
-        if is_taken and (letter.agent, letter.peer, letter.text) not in told:
+        if is_taken and (letter.agent, letter.peer, letter.text) not in found.told:
             yield f"{letter.agent} has {letter.id} with its dead letters, and told nobody: {letter.text}"
 
 

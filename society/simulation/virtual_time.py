@@ -92,6 +92,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     """
 
     _ready: deque[asyncio.Handle]
+    _stopping: bool
 
     def __init__(self, limit: float) -> None:
         super().__init__()
@@ -114,28 +115,35 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return self._now
 
     def _run_once(self) -> None:
-        """One turn: BaseEventLoop's, with no outside to look at."""
-        ready, timers = self._ready, self._timers
-        if ready:
-            self._standing += 1
-            if self._standing > STANDSTILL:
-                text = f"time stands still at {self._now:.6f} s: a coroutine goes round without waiting"
-                raise Stuck(f"{text} (SPADE's receive() needs a timeout)")
-        else:
-            self._standing = 0
-            while timers and timers[0][2].cancelled():
-                heappop(timers)
-            if not timers:
-                raise Stuck("nothing is left that could happen, and something is still waited for")
-            self._now = max(self._now, timers[0][0])
-            if self._now > self._limit:
-                raise Stuck(f"it has not ended within {self._limit:g} simulated seconds")
-        while timers and timers[0][0] <= self._now:
-            ready.append(heappop(timers)[2])
-        for _each in range(len(ready)):
-            handle = ready.popleft()
-            if not handle._cancelled:  # noqa: SLF001
-                handle._run()  # noqa: SLF001
+        """BaseEventLoop's turns, with no outside to look at: all of them, until it is to stop."""
+        ready = self._ready
+        while not self._stopping:
+            if ready:
+                self._standing += 1
+                if self._standing > STANDSTILL:
+                    text = f"time stands still at {self._now:.6f} s: a coroutine goes round without waiting"
+                    raise Stuck(f"{text} (SPADE's receive() needs a timeout)")
+            else:
+                self._standing = 0
+                self._go_on()
+            timers, now = self._timers, self._now
+            while timers and timers[0][0] <= now:
+                ready.append(heappop(timers)[2])
+            for _each in range(len(ready)):
+                handle = ready.popleft()
+                if not handle._cancelled:  # noqa: SLF001
+                    handle._run()  # noqa: SLF001
+
+    def _go_on(self) -> None:
+        """Go on to the next moment at which something happens."""
+        timers = self._timers
+        while timers and timers[0][2].cancelled():
+            heappop(timers)
+        if not timers:
+            raise Stuck("nothing is left that could happen, and something is still waited for")
+        self._now = max(self._now, timers[0][0])
+        if self._now > self._limit:
+            raise Stuck(f"it has not ended within {self._limit:g} simulated seconds")
 
     # -- what belongs to whom ------------------------------------------------------------------
 

@@ -48,6 +48,7 @@ class Simulation:
         self.network = Network(loop, Random(f"{seed}/network"), faults, self.record)  # noqa: S311
         self._journal_rng = Random(f"{seed}/journal")  # noqa: S311
         self.is_over = False
+        self._moment = loop.time(), now(loop)
         self._loop = loop
         self._hosts: dict[str, Host] = {}
         self._works = 0
@@ -59,7 +60,9 @@ class Simulation:
 
     def clock(self) -> datetime:
         """The wall clock of all agents."""
-        return now(self._loop)
+        if self._moment[0] != self._loop.time():
+            self._moment = self._loop.time(), now(self._loop)
+        return self._moment[1]
 
     def record(self, fact: Fact) -> None:
         """Add to the history."""

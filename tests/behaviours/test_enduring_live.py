@@ -49,6 +49,7 @@ async def die(agent: LocutionAgent) -> None:
     enduring.journaling._held.clear()
     if enduring.journaling._task is not None:
         enduring.journaling._task.cancel()
+    enduring.journaling._idle.set()  # nobody waits for what a dead one was about to write
     for work in enduring._works:
         work.close()
     enduring.outbox.leave()

@@ -226,7 +226,14 @@ async def begin(journal: MemoryJournal, heir: Heir) -> Guard:
 async def begin_itself(heir: Heir) -> None:
     """Have a replica begin a conversation of its own accord, and say something beside."""
     message = AclMessage(performative=Performative.REQUEST, receiver=(PEER,), conversation_id="c2")
-    opened = Opened(protocol="fipa-request", role=Role.INITIATOR, peer=PEER.name, message=message, at=NOW)
+    opened = Opened(
+        protocol="fipa-request",
+        role=Role.INITIATOR,
+        peer=PEER.name,
+        message=message,
+        at=NOW,
+        replica=heir.enduring.replica,
+    )
     chronicle = heir.enduring.begun(opened, None)
     chronicle.write(opened)
     heir.chronicles.append(chronicle)
