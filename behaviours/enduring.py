@@ -236,6 +236,7 @@ class Enduring:
 
     async def close(self) -> None:
         """Write what can be written, and leave the rest to the next process."""
+        await self.journaling.concluded()  # so that what has been heard is acknowledged before we go
         self.is_closed = True
         for work in tuple(self._works):
             work.close()

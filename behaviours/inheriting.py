@@ -220,11 +220,15 @@ class Inheriting:
         return any(await asyncio.gather(*(self._journal.snapshot(self._me, key) for key in keys)))
 
     async def is_answered(self, peer: str, conversation_id: str) -> bool:
-        """Whether something that was said in such a conversation is still on its way; it may be over itself.
+        """Whether something that another replica has said in such a conversation is still on its way.
+
+        The conversation itself may be over.
 
         Raises:
             RecordsError: it cannot be read. It may be tried again.
         """
+        if not await self._living.others():
+            return False
         keys = _keys(peer, conversation_id)
         return any(each.conversation in keys for each in await self._journal.outgoing(self._me))
 

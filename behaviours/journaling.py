@@ -309,11 +309,15 @@ class Journaling:
                 lane.give_up()
         return True
 
-    async def close(self) -> None:
-        """Write what can be written now, and give back our life: what we had is for others from now on."""
+    async def concluded(self) -> None:
+        """As `settled`, as far as that can be had soon."""
         if self.is_up:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.settled(), CLOSE_WITHIN)
+
+    async def close(self) -> None:
+        """Write what can be written now, and give back our life: what we had is for others from now on."""
+        await self.concluded()
         self._is_closed = True
         if self._task is not None:
             self._task.cancel()

@@ -66,8 +66,6 @@ class Living:
         """Of this life; no other has it."""
         self.former: list[str] | None = None
         """The tokens of the lives before this one; None until the first one of this process has begun."""
-        self.has_others = False
-        """Whether there are other replicas, as far as we have heard."""
         self._dead: Sequence[str] = ()
         """Those of processes that have ended, or will find that they have lost their name."""
 
@@ -104,9 +102,7 @@ class Living:
         lives = [each.key for each in await self._journal.snapshots(self._agent)]
         if self._replica not in lives:
             await self._write()  # one that was about to bury us was slow, and we live again
-        others = [each for each in lives if each != self._replica]
-        self.has_others = bool(others)
-        return others
+        return [each for each in lives if each != self._replica]
 
     async def inherit(self, replica: str) -> Hold | None:
         """Claim the name of another replica; None: it lives, or somebody else has it already."""

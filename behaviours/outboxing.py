@@ -28,7 +28,7 @@ from behaviours.delivery import Delivery, Trace
 from behaviours.events import Hook, MessageAcknowledged, MessageAskedAfter
 from behaviours.journaling import Journaling, Lane
 from behaviours.peering import Peers, bare
-from behaviours.posting import Again, OnLost, OnSettled, Waiting
+from behaviours.posting import Again, Named, OnLost, OnSettled, Waiting
 from behaviours.receipts import Receipts, render
 from ontology.acl import AclMessage
 from ontology.aid import AgentIdentifier
@@ -83,8 +83,7 @@ class Outbox:
         self._breakers, self._on_reply = breakers, on_reply
         self._retrying = journaling.journal.policy.retrying
         self._waiting: dict[str, Waiting] = {}
-        self._by_reply: dict[tuple[str, str], str] = {}
-        """By the peer and the reply-with of what we said to it."""
+        self._named = Named()
         self._peers = Peers(journaling)
         self._held: dict[str, deque[str]] = {}
         """By the JID that they go to: ids of messages that its breaker holds back, in order."""
@@ -180,7 +179,7 @@ class Outbox:
     def replied(self, peer: str, in_reply_to: str | None) -> None:
         """A reply has come and its effect is written down: it acknowledges what it answers."""
         if in_reply_to is not None:
-            message_id = self._by_reply.get((bare(peer), in_reply_to))
+            message_id = self._named.answered(bare(peer), in_reply_to)
             if message_id is not None:
                 self._settle(message_id, is_acknowledged=True)
 
@@ -222,8 +221,7 @@ class Outbox:
 
     def _keep(self, waiting: Waiting) -> None:
         self._waiting[waiting.record.id] = waiting
-        if waiting.message.reply_with is not None:
-            self._by_reply[waiting.record.to, waiting.message.reply_with] = waiting.record.id
+        self._named.add(waiting)
 
     def _drop(self, message_id: str) -> Waiting | None:
         waiting = self._waiting.pop(message_id, None)
@@ -231,10 +229,7 @@ class Outbox:
             return None
         if waiting.timer is not None:
             waiting.timer.cancel()
-        if waiting.message.reply_with is not None:
-            key = waiting.record.to, waiting.message.reply_with
-            if self._by_reply.get(key) == message_id:
-                del self._by_reply[key]
+        self._named.drop(waiting)
         return waiting
 
     def _hand_over(self, message_id: str) -> None:
@@ -387,6 +382,9 @@ class Outbox:
             if is_acknowledged:
                 self._hook(MessageAcknowledged(agent=self._me.name, peer=waiting.to.name))
             waiting.on_settled(is_acknowledged)
+            before = self._named.done_before(waiting)
+            if is_acknowledged and before is not None:
+                self._settle(before, is_acknowledged=True)
 
     def _note_settled(self, message_id: str) -> None:
         self._settled.append(message_id)

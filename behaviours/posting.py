@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Self
 
 from behaviours.events import MessageUndelivered
-from ontology.acl import AclMessage
+from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
 from ontology.codecs import from_json
 from ontology.content import Reason
@@ -103,3 +103,37 @@ class Waiting:
             self.attempt.failed()
         else:
             self.attempt.succeeded()
+
+
+class Named:
+    """The messages in an outbox by what others call them."""
+
+    def __init__(self) -> None:
+        self._by_reply: dict[tuple[str, str], str] = {}
+        """By the peer and the reply-with of what we said to it."""
+        self._agreed: dict[str, str] = {}
+        """By the key of a conversation: the agree that we said in it."""
+
+    def add(self, waiting: Waiting) -> None:
+        """Take note of a message."""
+        record, message = waiting.record, waiting.message
+        if message.reply_with is not None:
+            self._by_reply[record.to, message.reply_with] = record.id
+        if message.performative is Performative.AGREE and record.conversation:
+            self._agreed[record.conversation] = record.id
+
+    def drop(self, waiting: Waiting) -> None:
+        """Forget a message."""
+        record, message = waiting.record, waiting.message
+        if message.reply_with is not None and self.answered(record.to, message.reply_with) == record.id:
+            del self._by_reply[record.to, message.reply_with]
+        if self._agreed.get(record.conversation) == record.id:
+            del self._agreed[record.conversation]
+
+    def answered(self, peer: str, in_reply_to: str) -> str | None:
+        """The id of what a reply of that peer answers."""
+        return self._by_reply.get((peer, in_reply_to))
+
+    def done_before(self, waiting: Waiting) -> str | None:
+        """The id of the agree that nobody waits for any more once a message of its conversation is done."""
+        return self._agreed.get(waiting.record.conversation)

@@ -68,22 +68,22 @@ class Straying:
         name = message.conversation_id
         if name is None or only_begins(message):
             return False
-        if key_of(Role.PARTICIPANT, peer.name, name) in self.concluded:
+        key, insist = key_of(Role.PARTICIPANT, peer.name, name), self._enduring.journaling.insist
+        if key not in self.concluded and await insist(lambda: self._inheriting.is_elsewhere(peer.name, name)):
+            self._enduring.acknowledging.drop(peer.jid, received.stanza_id)
+            self._kept.append((asyncio.get_running_loop().time(), received, peer))
+            await self._look()
+            self.come()
+            return True
+        is_answered = not (key in self.concluded or _begins(message)) and await insist(
+            lambda: self._inheriting.is_answered(peer.name, name)
+        )
+        if key in self.concluded:  # it may be so by now
             self._enduring.done_with(received, peer)
             return True
-        insist = self._enduring.journaling.insist
-        if not await insist(lambda: self._inheriting.is_elsewhere(peer.name, name)):
-            is_rare = self._enduring.living.has_others and not _begins(message)
-            if not (is_rare and await insist(lambda: self._inheriting.is_answered(peer.name, name))):
-                return False
-            # It is over, and our last word is on its way: that acknowledges what it answers.
+        if is_answered:  # another replica has ended it, and its last word acknowledges what that answers
             self._enduring.acknowledging.drop(peer.jid, received.stanza_id)
-            return True
-        self._enduring.acknowledging.drop(peer.jid, received.stanza_id)
-        self._kept.append((asyncio.get_running_loop().time(), received, peer))
-        await self._look()
-        self.come()
-        return True
+        return is_answered
 
     def come(self) -> None:
         """Conversations have come to us: hand over what was said in them meanwhile."""

@@ -65,3 +65,18 @@ async def test_others_cannot_acknowledge(scene: Scene) -> None:
     assert message_id in scene.enduring.outbox
     await told(scene, Receipts(acknowledged=(message_id,)))
     assert message_id not in scene.enduring.outbox
+
+
+async def test_an_agree_is_done_with_what_was_said_after_it(scene: Scene) -> None:
+    """Nobody waits for it any more; whoever has asked may be gone by now, and it would be a dead letter."""
+    agree = inform().model_copy(update={"performative": Performative.AGREE})
+    settled: list[bool] = []
+    outbox = scene.enduring.outbox
+    first = outbox.post(agree, PEER, lambda *_: None, conversation="c1", on_settled=settled.append)
+    other = outbox.post(agree, PEER, lambda *_: None, conversation="c2")
+    result = outbox.post(inform(), PEER, lambda *_: None, conversation="c1")
+    await turns()
+    await told(scene, Receipts(acknowledged=(result,)))
+    assert first not in outbox
+    assert settled == [True]
+    assert other in outbox

@@ -6,6 +6,7 @@ With `--seed 17` one seed is played, and its whole history shown: the same each 
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import sys
 import time
@@ -23,7 +24,7 @@ def main(told: Sequence[str] | None = None) -> int:
     parser.add_argument("scenario", nargs="?", choices=SCENARIOS, default="storm")
     parser.add_argument("--seeds", type=int, default=1000, help="how many, from 0")
     parser.add_argument("--seed", type=int, help="this one alone, with its history")
-    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     wanted = parser.parse_args(told)
     scenario = SCENARIOS[wanted.scenario]
     if wanted.seed is not None:

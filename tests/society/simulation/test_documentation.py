@@ -15,6 +15,6 @@ def test_the_examples_of_the_page():
     found: dict[str, Any] = {"__name__": "page"}
     exec("\n".join(blocks), found)
     tests = [each for name, each in found.items() if name.startswith("test_")]
-    assert len(tests) == 3
+    assert len(tests) == 4
     for each in tests:
         each()

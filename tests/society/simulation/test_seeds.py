@@ -216,7 +216,7 @@ def test_several_processes_find_the_same_seeds_as_one():
 
 
 def test_a_command_plays_seeds_and_shows_one(capsys):
-    assert main(["--seeds", "3"]) == 0
+    assert main(["--seeds", "3", "--processes", "1"]) == 0
     assert "3 seeds of storm, 0 failed: " in capsys.readouterr().out
     texts = [(main(["upheaval", "--seed", "1"]), capsys.readouterr().out) for _ in "12"]
     assert texts[0] == texts[1]
