@@ -236,7 +236,9 @@ class StoreDown(Fact):
 
 @dataclass(frozen=True, kw_only=True)
 class StoreUp(Fact):
-    """The store can be written again; what was to be written is."""
+    """The store can be written again; what was to be written is. Told as its beginning was."""
+
+    is_trouble: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,10 @@
     retry_first = 1.0             # the longest delay after the first attempt; it doubles
     retry_most = 8.0              # the longest delay ever
     life = 3600.0                 # how long a message may wait to be sent
-    retention = 7200.0            # how long ids are remembered, so that no message has its effect twice
+    retention = 7200.0            # how long ids are remembered, so that no message has its effect twice: at
+                                  # least life and the 600 s by which clocks may differ
     away = 3.0                    # how long a peer may be away, as while it is started anew, before what it
-                                  # does for us is given up
+                                  # does for us is given up; not longer than all retries take together
 
 All times are in seconds.
 """
@@ -110,6 +111,14 @@ def _faults(table: DeliveryTable, *, is_from_outside: bool) -> Iterator[tuple[st
         yield "retry_first", f"{table.retry_first:g} s are longer than retry_most, {table.retry_most:g} s"
     elif table.retry_most > table.life:
         yield "retry_most", f"{table.retry_most:g} s are longer than life, {table.life:g} s"
+    elif table.away > _asked(table):
+        yield (
+            "away",
+            (
+                f"what is not acknowledged is given up after about {_asked(table):g} s already, and a peer may "
+                f"be away for {table.away:g} s; raise retries or retry_most"
+            ),
+        )
     elif table.lease >= table.retention:
         yield "lease", f"{table.lease:g} s are not shorter than retention, {table.retention:g} s"
     else:
@@ -117,3 +126,9 @@ def _faults(table: DeliveryTable, *, is_from_outside: bool) -> Iterator[tuple[st
             _policy = table.policy
         except ValueError as error:
             yield "retention" if "retention" in given else "life", str(error)
+
+
+def _asked(table: DeliveryTable) -> float:
+    """Seconds in which a message is asked after, as far as chance has it."""
+    waits = (min(table.retry_first * 2.0**attempt, table.retry_most) for attempt in range(table.retries))
+    return float(sum(waits))

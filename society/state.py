@@ -155,7 +155,8 @@ class StateFolder:
             holder = os.read(descriptor, 20).decode(errors="replace").strip()
             os.close(descriptor)
             raise StateError(
-                f"{name} runs already, in process {holder or 'unknown'}: stop that one, or leave it out here"
+                f"{name} runs already, in process {holder or 'unknown'}: stop that one, leave it out here, "
+                "or run it once more under a name of its own (--replica NAME)"
             ) from None
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())

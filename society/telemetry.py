@@ -27,7 +27,9 @@ from behaviours.events import (
     OutOfSequence,
     PeerLeftAlone,
     RecordNotKept,
+    ReplicaFollowed,
     StoreDown,
+    StoreUp,
 )
 from ontology.errors import Cause
 
@@ -175,6 +177,13 @@ def sentence_of(fact: Fact) -> str:  # noqa: PLR0912 - a branch for each trouble
             told = f"{agent} leaves {peer} alone for a while, which has not answered again and again"
         case StoreDown(agent=agent, text=text):
             told = f"{agent} waits, because nothing can be written down: {text}"
+        case StoreUp(agent=agent):
+            told = f"{agent} goes on: what it has to write down can be written again"
+        case ReplicaFollowed(agent=agent, replica=replica, conversations=conversations, messages=messages):
+            told = (
+                f"{agent} goes on with what its replica {replica} has left, which lives no more: "
+                f"{conversations:,} conversations and {messages:,} messages on their way"
+            )
         case BehaviourRestarted(agent=agent, behaviour=behaviour, attempt=attempt, text=text):
             told = f"{agent} has restarted its behaviour {behaviour} (attempt {attempt}): {text}"
         case BehaviourGivenUp(agent=agent, behaviour=behaviour, text=text):

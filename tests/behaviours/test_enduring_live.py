@@ -448,7 +448,7 @@ async def test_a_history_that_cannot_have_been_is_left_and_the_agent_starts(
 
 
 async def test_whoever_ends_as_soon_as_it_has_its_answer_acknowledges_it(world: World) -> None:
-    """As a command line does: else the answer would end with the dead letters of an agent that did all right."""
+    """As a command line does: else the answer would end with the dead letters of whoever has given it."""
     journal = MemoryJournal(Policy(retrying=Retrying(first=0.05, most=0.1)))
     adder = await world.start(Adder, "adder", journal=journal)
     asker = await world.start(Asker, "asker")

@@ -31,6 +31,8 @@ def main() -> int:
     told = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
         options = {name: value for name, value in vars(told).items() if name != "keep"}
+        if told.keep is not None:
+            told.keep.mkdir(parents=True, exist_ok=True)
         run = Run(Plan(folder=told.keep or Path(temporary), **options))
         verdict = asyncio.run(run())
     for name in ("lost", "doubled", "hung"):

@@ -104,7 +104,8 @@ def say(kind: str, at_once: int, figures: Sequence[Figure], without: Sequence[Fi
     cpu = [statistics.median(each) for each in zip(*(each.cpu for each in figures), strict=True)]
     pairs = list(zip(without, figures, strict=False))
     time = statistics.median([was.rate / now.rate for was, now in pairs] or [1])
-    processor = statistics.median([sum(now.cpu) / sum(was.cpu) for was, now in pairs] or [1])
+    # The processor's time comes in ticks of a hundredth of a second: few requests may have taken none.
+    processor = statistics.median([sum(now.cpu) / sum(was.cpu) for was, now in pairs if sum(was.cpu)] or [1])
     print(  # noqa: T201 - it is what was asked for
         f"{at_once:2} at once, {kind:8} {statistics.median(rates):6,.0f} requests/s "
         f"({min(rates):,.0f} to {max(rates):,.0f}), "

@@ -74,6 +74,12 @@ def test_every_number_reaches_the_policy(write_file: WriteFile) -> None:
         ({"retry_most": 7_000}, "retry_most", "[delivery] retry_most: 7000 s are longer than life, 3600 s"),
         ({"lease": 7_200}, "lease", "[delivery] lease: 7200 s are not shorter than retention, 7200 s"),
         ({"lease": 0}, "lease", "[delivery] lease: should be greater than 0, not 0"),
+        (
+            {"away": 20, "retries": 3},
+            "away",
+            "[delivery] away: what is not acknowledged is given up after about 7 s already, and a peer may be "
+            "away for 20 s; raise retries or retry_most",
+        ),
         ({"away": 0}, "away", "[delivery] away: should be greater than 0, not 0"),
         ({"away": "soon"}, "away", '[delivery] away: should be a valid number, not "soon"'),
         ({"retries": 0}, "retries", "[delivery] retries: should be greater than or equal to 1, not 0"),
