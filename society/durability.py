@@ -115,8 +115,8 @@ def _faults(table: DeliveryTable, *, is_from_outside: bool) -> Iterator[tuple[st
         yield (
             "away",
             (
-                f"what is not acknowledged is given up after about {_asked(table):g} s already, and a peer may "
-                f"be away for {table.away:g} s; raise retries or retry_most"
+                f"what is not acknowledged is given up after about {_asked(table):g} s already, and a peer "
+                f"may be away for {table.away:g} s; raise retries or retry_most"
             ),
         )
     elif table.lease >= table.retention:

@@ -77,8 +77,8 @@ def test_every_number_reaches_the_policy(write_file: WriteFile) -> None:
         (
             {"away": 20, "retries": 3},
             "away",
-            "[delivery] away: what is not acknowledged is given up after about 7 s already, and a peer may be "
-            "away for 20 s; raise retries or retry_most",
+            "[delivery] away: what is not acknowledged is given up after about 7 s already, and a peer "
+            "may be away for 20 s; raise retries or retry_most",
         ),
         ({"away": 0}, "away", "[delivery] away: should be greater than 0, not 0"),
         ({"away": "soon"}, "away", '[delivery] away: should be a valid number, not "soon"'),
