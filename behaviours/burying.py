@@ -62,8 +62,9 @@ class Burying:
         self._keep(**self._place(message, peer), is_inbound=True, cause=cause, text=text, attempts=attempts)
 
     def poison(self, message: AclMessage, peer: AgentIdentifier, what: str, times: int) -> str:
-        """Keep a message that has ended our process so many times; what is said of that, in one sentence."""
-        text = f"{what} has ended {self._me.partition('@')[0]} {times} times; it is not tried again"
+        """Keep a message whose handler was never done with it; what is said of that, in one sentence."""
+        me = self._me.partition("@")[0]
+        text = f"{me} began {what} {times} times and never ended it; it is not tried again"
         self.unhandled(message, peer, Cause.INTERNAL_ERROR, text, attempts=times)
         return text
 

@@ -28,6 +28,8 @@ class Draft:
     bury: list[DeadLetter] = field(default_factory=list)
     drop: list[str] = field(default_factory=list)
     then: list[Then] = field(default_factory=list)
+    lost: list[Then] = field(default_factory=list)
+    """What is to be done if it is never written, because another replica has taken the work over."""
     outcome: Outcome = Outcome.WORKING
     reply: str = ""
 
@@ -60,7 +62,7 @@ class Draft:
             self.remove.pop(key, None)
         self.put.update(later.put)
         self.remove.update(later.remove)
-        for name in ("send", "tried", "settled", "bury", "drop", "then"):
+        for name in ("send", "tried", "settled", "bury", "drop", "then", "lost"):
             getattr(self, name).extend(getattr(later, name))
         if later.outcome is not Outcome.WORKING:
             self.outcome, self.reply = later.outcome, later.reply

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from weakref import WeakSet
 
 from behaviours.acknowledging import Acknowledging
@@ -167,6 +168,13 @@ class Enduring:
         self.outbox.replied(peer.jid, received.message.in_reply_to)
         if received.is_marked:
             self.acknowledging.owe(peer.jid, received.stanza_id, received.message.reply_with)
+
+    def count(
+        self, lane: Lane, received: Received, peer: AgentIdentifier, letters: tuple[str, ...] = ()
+    ) -> None:
+        """A message is handled: done with once that is written down; if it never is, it has never come."""
+        never_came = partial(self.acknowledging.drop, peer.jid, received.stanza_id)
+        lane.note(drop=letters, then=partial(self.done_with, received, peer), lost=never_came)
 
     def lane(self, claimed: Claimed) -> Lane:
         """The commits of a message that is ours to handle."""

@@ -81,6 +81,7 @@ class Lane:
         bury: tuple[DeadLetter, ...] = (),
         drop: tuple[str, ...] = (),
         then: Then | None = None,
+        lost: Then | None = None,
     ) -> None:
         """Have something written with the next commit; all that is noted in one go is written at once.
 
@@ -93,6 +94,7 @@ class Lane:
             bury: likewise.
             drop: likewise.
             then: called as soon as it is written, in the order of noting; never, if it is taken over.
+            lost: called if it is taken over before it is written.
         """
         draft = self._draft
         for key, snapshot in put.items():
@@ -106,6 +108,8 @@ class Lane:
         draft.drop.extend(drop)
         if then is not None:
             draft.then.append(then)
+        if lost is not None:
+            draft.lost.append(lost)
         self._stir()
 
     def finish(self, reply: str = "", outcome: Outcome = Outcome.DONE) -> None:
@@ -115,9 +119,9 @@ class Lane:
 
     def _stir(self) -> None:
         if self.is_taken:
-            self._draft = Draft()
+            self._lose()
         elif self._draft.is_empty and not self._is_writing and self._journaling.is_up:
-            ready, self._draft.then = self._draft.then, []  # nothing to wait for
+            ready, self._draft = self._draft.then, Draft()  # nothing to wait for
             for each in ready:
                 self._journaling.carry_out(each)
         else:
@@ -144,6 +148,8 @@ class Lane:
             for each in draft.then:
                 self._journaling.carry_out(each)
         else:
+            draft.go_on(self._draft)
+            self._draft = draft
             self.give_up()
         return not draft.is_empty
 
@@ -151,9 +157,14 @@ class Lane:
         """Another replica has taken the work over. For `Journaling` only."""
         if not self.is_taken:
             self.is_taken = True
-            self._draft = Draft()
             self._journaling.drop(self)
             self.on_taken()
+            self._lose()
+
+    def _lose(self) -> None:
+        draft, self._draft = self._draft, Draft()
+        for each in draft.lost:
+            self._journaling.carry_out(each)
 
     def go_on(self) -> None:
         """Have written what has come up meanwhile. For `Journaling` only."""

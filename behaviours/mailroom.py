@@ -20,7 +20,6 @@ import asyncio
 import uuid
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from functools import partial
 
 from behaviours import receipts
 from behaviours.admitting import RETRY_AFTER, unfit
@@ -243,7 +242,7 @@ class Mailroom(Restoring):
             self._claimed = None
             lane.finish()
             self._enduring.journaling.drop(lane)
-        lane.note(drop=claimed.letters, then=partial(self._enduring.done_with, received, peer))
+        self._enduring.count(lane, received, peer, claimed.letters)
 
     def _bury(self, claim: Claim, message: AclMessage, peer: AgentIdentifier) -> None:
         text = self._burying.poison(message, peer, message.performative.value, claim.attempts - 1)
@@ -254,7 +253,7 @@ class Mailroom(Restoring):
         """Let a conversation go on with what was said in it."""
         if self.authority.believes(received, peer, seat):
             self.take_step(seat, received, peer)
-        seat.chronicle.work.lane.note(then=partial(self._enduring.done_with, received, peer))
+        self._enduring.count(seat.chronicle.work.lane, received, peer)
 
     def take_step(self, seat: Seat, received: Received, peer: AgentIdentifier) -> None:
         """Let a conversation go on with a message."""

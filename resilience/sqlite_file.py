@@ -232,6 +232,8 @@ def _sentence(error: sqlite3.Error) -> str:
             return "cannot be written; give its folder and files to this user, or name another state folder"
         case "FULL":
             return "cannot grow, because the disk is full; make room"
+        case "IOERR":
+            return f"cannot be read or written ({error}); see whether its disk is full or failing"
         case "CANTOPEN":
             return f"cannot be opened; {_MEND_FOLDER}"
         case "BUSY":

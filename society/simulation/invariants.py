@@ -140,8 +140,19 @@ def _has_ended(found: Evidence, agent: str, name: str, message: Message) -> bool
         return True  # it is told above if it has not left the outbox
     if any(letter.id == name for letter in found.left[agent].letters):
         return True
+    if message.act is Performative.AGREE and _is_followed(found, agent, message):
+        return True
     settled, marked = found.settled.get((agent, name)), found.marked.get((agent, message.record.to))
     return settled is not None and (marked is None or settled < marked)
+
+
+def _is_followed(found: Evidence, agent: str, message: Message) -> bool:
+    """Whether something that was said in its conversation after it is acknowledged: that says it all."""
+    return any(
+        (agent, name) in found.acknowledged
+        for (who, name), other in found.messages.items()
+        if (who, other.record.conversation) == (agent, message.record.conversation) and other.at > message.at
+    )
 
 
 def _is_forgotten(found: Evidence, message: Message) -> bool:

@@ -30,7 +30,7 @@ from ontology.acl import AclMessage, Performative
 from ontology.content import LANGUAGE
 from protocols.history import Opened, write
 from protocols.table import Role
-from resilience.inbox import Hold
+from resilience.inbox import Hold, InboxKey
 from resilience.journal import Effects, Policy
 from resilience.memory import MemoryJournal
 from resilience.outbox import Retrying
@@ -275,7 +275,7 @@ async def test_a_message_that_always_kills_ends_with_the_dead_letters(
         adder = await world.start(Adder, "adder", journal=journal)
     outcome = await asyncio.wait_for(asking, 5)
     assert isinstance(outcome, Failed)
-    assert outcome.reason.text == "add has ended adder 5 times; it is not tried again"
+    assert outcome.reason.text == "adder began add 5 times and never ended it; it is not tried again"
     (letter,) = [each for each in adder.ports.dead_letters.list() if each.is_inbound]
     assert (letter.peer, letter.text) == ("asker@localhost", outcome.reason.text)
     assert value(await asker.request(adder.me, Add(a=1, b=1))) == 2, "the agent lives on"
@@ -456,3 +456,27 @@ async def test_whoever_ends_as_soon_as_it_has_its_answer_acknowledges_it(world: 
     await asker.stop()
     await nothing_is_left(journal, "adder")
     assert not adder.ports.dead_letters.list()
+
+
+async def test_what_another_took_and_threw_away_as_well_is_done_when_it_is_asked_after(world: World) -> None:
+    """Two replicas that were frozen in turn: each has found that the other one has it."""
+    journal = MemoryJournal(Policy(retrying=Retrying(first=0.05, most=0.1, attempts=50)))
+    asker = await world.start(Asker, "asker", journal=MemoryJournal(journal.policy))
+    adder = await world.start(Adder, "adder", journal=journal)
+    commit, thief = journal.commit, Hold(key=InboxKey(receiver="-", sender="-", message_id="-"), owner="-")
+
+    async def robbed(effects: Effects, hold: Hold | None = None) -> bool:
+        nonlocal thief
+        if hold is not None and hold.key.sender == "asker@localhost" and thief.owner == "-":
+            thief = Hold(key=hold.key, owner="thief")
+            digest = journal._entries[hold.key].digest
+            await journal.release(hold)
+            assert (await journal.claim(thief, digest)).is_ours
+        return await commit(effects, hold)
+
+    journal.commit = robbed  # type: ignore[method-assign]
+    asking = asyncio.create_task(asker.request(adder.me, Add(a=1, b=2)))
+    await becomes(lambda: thief.owner == "thief")
+    await journal.release(thief)
+    assert value(await asyncio.wait_for(asking, 5)) == 3
+    await nothing_is_left(journal, "adder")

@@ -401,7 +401,7 @@ async def test_what_has_killed_every_time_before_anything_was_written_is_buried(
     (answer,) = await scene.hear_stanza(stanza)
     assert answer.performative is Performative.REFUSE
     assert handled == []
-    text = "request has ended me 2 times; it is not tried again"
+    text = "me began request 2 times and never ended it; it is not tried again"
     assert SUMS.parse(answer.content).text == text  # type: ignore[attr-defined]
     (letter,) = scene.letters.list()
     assert (letter.text, letter.attempts) == (text, 2)

@@ -268,3 +268,23 @@ async def test_a_lease_that_is_lost_is_noticed_at_its_renewal(bench):
         await taken.wait()
     renewing.cancel()
     await asyncio.gather(renewing, return_exceptions=True)
+
+
+async def test_whoever_waits_for_what_another_has_taken_is_told(bench):
+    """Be it on its way, noted meanwhile, or noted when it was gone already."""
+    hold = await bench.claimed("m1")
+    lane = bench.journaling.lane(hold, lambda: None)
+    lost: list[str] = []
+    bench.store.door.clear()
+    bench.note(lane, "a")
+    lane.note(lost=lambda: lost.append("a"))
+    await bench.store.came.wait()
+    lane.note(put=snapshot("b"), lost=lambda: lost.append("b"))
+    await bench.store.release(hold)
+    assert (await bench.store.claim(Hold(key=hold.key, owner="another"), "digest")).is_ours
+    bench.store.door.set()
+    await bench.journaling.settled()
+    assert lost == ["a", "b"]
+    lane.note(put=snapshot("c"), lost=lambda: lost.append("c"))
+    assert lost == ["a", "b", "c"]
+    assert bench.happened.empty()

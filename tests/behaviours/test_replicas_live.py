@@ -312,7 +312,7 @@ async def test_a_message_that_kills_every_replica_ends_with_the_dead_letters(wor
         replicas = [second, *await start(world, journal, next(names))]
     outcome = await asyncio.wait_for(asking, 5)
     assert isinstance(outcome, Failed)
-    assert outcome.reason.text == "add has ended adder 3 times; it is not tried again"
+    assert outcome.reason.text == "adder began add 3 times and never ended it; it is not tried again"
     assert value(await asker.request("adder@localhost", Add(a=1, b=1))) == 2, "the agent lives on"
 
 

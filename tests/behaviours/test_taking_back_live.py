@@ -48,7 +48,7 @@ async def test_with_a_message_that_ends_its_agent_each_time(world: World, *, has
         middle = await world.start(Adder, "middle", journal=journal)
     outcome = await asyncio.wait_for(asking, 10)
     assert isinstance(outcome, Failed)
-    assert outcome.reason.text == "forward has ended middle 2 times; it is not tried again"
+    assert outcome.reason.text == "middle began forward 2 times and never ended it; it is not tried again"
     cancel = await worker.hear(Performative.CANCEL)
     assert cancel.conversation_id == asked.conversation_id
     worker.say(cancel.reply(Performative.INFORM), middle.me)
