@@ -104,9 +104,14 @@ class Router:
                 self._pubsub.leave(session)
             left = [*session.inherited, *unsent]
             if session.heir is not None:
-                session.heir.inherited = [each for each in left if each.startswith(b"<message ")]
+                session.heir.inherited = [each for each in left if self._is_inherited(each)]
                 left = [each for each in left if each.startswith(b"<iq ")]
             self._messages.reroute(left)
+
+    def _is_inherited(self, unsent: bytes) -> bool:
+        """Whether a stanza is a message, and no news of a node: whoever comes back asks for what it missed."""
+        is_news = unsent.startswith(f'<message from="{self._pubsub.jid}"'.encode())
+        return unsent.startswith(b"<message ") and not is_news
 
     def give_back(self, unsent: Iterable[bytes]) -> None:
         """Answer requests to a session that was there and cannot take them now."""
