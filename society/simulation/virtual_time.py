@@ -81,6 +81,31 @@ class _Task(asyncio.Task[Any]):
         return self._serial
 
 
+class _Handle(asyncio.Handle):
+    """As its parent, which asks the loop each time whether it is being debugged."""
+
+    __slots__ = ()
+
+    def __init__(self, callback: Any, args: Any, loop: VirtualLoop, context: Context | None) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop, self._callback, self._args = loop, callback, args
+        self._cancelled, self._repr, self._source_traceback = False, None, None
+
+
+class _TimerHandle(asyncio.TimerHandle):
+    """Likewise."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, when: float, callback: Any, args: Any, loop: VirtualLoop, context: Context | None
+    ) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop, self._callback, self._args = loop, callback, args
+        self._cancelled, self._repr, self._source_traceback = False, None, None
+        self._when, self._scheduled = when, False
+
+
 class VirtualLoop(asyncio.BaseEventLoop):
     """See the module.
 
@@ -162,7 +187,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self, callback: Callable[[*_Args], object], *args: *_Args, context: Context | None = None
     ) -> asyncio.Handle:
         """Call back in this turn; of a dead process, never."""
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = _Handle(callback, args, self, context)
         if not (self._has_dead and _is_dead(handle)):
             self._ready.append(handle)
         return handle
@@ -187,7 +212,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Call back at a time; of a dead process, never."""
         if context is not None:
             _owner(context)
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        handle = _TimerHandle(when, callback, args, self, context)
         if not (self._has_dead and _is_dead(handle)):
             heappush(self._timers, (when, next(self._serials), handle))
         return handle
