@@ -17,7 +17,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TypeVar
 
 from behaviours.journaling import Journaling, Lane
@@ -70,7 +70,7 @@ class Guard:
 
     def to_json(self) -> str:
         """As it is written down."""
-        return json.dumps(asdict(self))
+        return json.dumps(vars(self))
 
     def snapshot(self, agent: str, key: str) -> Snapshot:
         """As it is written down beside the conversation of that key."""
