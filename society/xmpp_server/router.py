@@ -109,7 +109,7 @@ class Router:
             self._messages.reroute(left)
 
     def _is_inherited(self, unsent: bytes) -> bool:
-        """Whether a stanza is a message, and no news of a node: whoever comes back asks for what it missed."""
+        """Whether a stanza is a message, and no news of a node: a reader asks for what it has missed."""
         is_news = unsent.startswith(f'<message from="{self._pubsub.jid}"'.encode())
         return unsent.startswith(b"<message ") and not is_news
 
