@@ -108,19 +108,25 @@ class SqliteFile:
 
     Args:
         path: the file; its folder must exist, as SQLite keeps two more files beside it.
+        is_handed_on: whether threads hand it on to each other, one at a time. It then waits for another
+            process's lock only with `patience`.
 
     Raises:
         StoreError: it cannot be opened, is no database of ours, or was written by a newer version.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_handed_on: bool = False) -> None:
         self.path = path
         with self._alone(), self.told():
             self._make()
             # Transactions are written out, so that nothing is left open by an implicit BEGIN.
-            self.connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+            self.connection = sqlite3.connect(
+                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=not is_handed_on
+            )
             try:
                 self._open()
+                if is_handed_on:
+                    self._wait_for_lock(0)
             except BaseException:
                 self.connection.close()
                 raise
@@ -140,6 +146,18 @@ class SqliteFile:
         with self.told():
             done = self.connection.execute(statement, values)
             return done.lastrowid or 0, done.rowcount
+
+    @contextmanager
+    def patience(self) -> Iterator[None]:
+        """Wait within for another process's lock, for `BUSY_SECONDS`."""
+        self._wait_for_lock(BUSY_SECONDS)
+        try:
+            yield
+        finally:
+            self._wait_for_lock(0)
+
+    def _wait_for_lock(self, seconds: float) -> None:
+        self.run(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

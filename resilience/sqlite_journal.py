@@ -1,7 +1,10 @@
-"""The embedded default of the journal: the society's one SQLite file, written by a thread of its own.
+"""The embedded default of the journal: the society's one SQLite file.
 
-The event loop never waits for the disk. What its tasks ask for within one turn, or while the transaction
-before is being written, goes into one transaction: fifty commits at once cost little more than one.
+What the tasks of the event loop ask for within one turn, or while the transaction before is being written,
+goes into one transaction: fifty commits at once cost little more than one. A transaction that only writes
+into the system's cache takes less time than to hand it to a thread and back, and is carried out where it is
+asked for. The event loop never waits for the disk or for another process: whatever has to, and all
+transactions for a while after one that took long, go to a thread.
 
 What is committed survives ``kill -9`` at any moment. On a failing power supply the last moments may be
 missing, together and from the end, unless the journal is asked for ``durable="power"``, which costs one
@@ -14,6 +17,8 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -27,10 +32,13 @@ from resilience.sqlite_file import SCHEMA_VERSION, SqliteFile, StoreError
 from resilience.sqlite_tables import SqliteTables
 
 T = TypeVar("T")
-Work = Callable[[], Any]
 
-CHECKPOINT_PAGES = 1_000
-"""Pages after which the log is copied into the file, with an fsync of both: some hundreds of messages."""
+CHECKPOINT = 250
+"""Pieces of work, each of some 4 pages of 4 KiB, after which the log is copied into the file, with an fsync
+of both, in the thread."""
+
+LONG, AVOIDED = 0.005, 1.0
+"""After a transaction of so many seconds the event loop writes nothing itself for so many."""
 
 
 class SqliteJournal:
@@ -62,6 +70,9 @@ class SqliteJournal:
         self.path = path
         self._is_closed = False
         self._batches = Batches(self._carry_out)
+        self._is_durable = durable == "power"
+        self._avoid_until = 0.0
+        self._since_checkpoint = 0
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         try:
             self._file = self._thread.submit(_open, path, durable).result()
@@ -89,11 +100,11 @@ class SqliteJournal:
 
     async def outgoing(self, agent: str) -> Sequence[Outgoing]:
         """Return all that stands in the outbox, in the order of being put there."""
-        return await self._ask(lambda: self._tables.outgoing(agent))
+        return await self._ask(lambda: self._tables.outgoing(agent), is_long=True)
 
     async def snapshots(self, agent: str) -> Sequence[Snapshot]:
         """Return all snapshots, ordered by key."""
-        return await self._ask(lambda: self._tables.snapshots(agent))
+        return await self._ask(lambda: self._tables.snapshots(agent), is_long=True)
 
     async def snapshot(self, agent: str, key: str) -> Snapshot | None:
         """Return one snapshot, if it is there."""
@@ -101,7 +112,7 @@ class SqliteJournal:
 
     async def letters(self, agent: str, limit: int = 100) -> Sequence[DeadLetter]:
         """Return the newest dead letters, newest first."""
-        return await self._ask(lambda: self._tables.letters(agent, limit))
+        return await self._ask(lambda: self._tables.letters(agent, limit), is_long=True)
 
     async def letter(self, agent: str, id: str) -> DeadLetter | None:  # noqa: A002 - the port's word
         """Return one dead letter, if it is there."""
@@ -113,7 +124,7 @@ class SqliteJournal:
 
     async def depth(self, agent: str) -> Depth:
         """Say how much there is."""
-        return await self._ask(lambda: self._tables.depth(agent))
+        return await self._ask(lambda: self._tables.depth(agent), is_long=True)
 
     async def check(self) -> None:
         """Return if the file can be written just now: a full disk and lost rights show themselves."""
@@ -127,24 +138,47 @@ class SqliteJournal:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._file.close)
             self._thread.shutdown()
 
-    async def _ask(self, work: Callable[[], T]) -> T:
+    async def _ask(self, work: Callable[[], T], *, is_long: bool = False) -> T:
         if self._is_closed:
             raise StoreError(self.path, "has been closed")
-        answer: T = await self._batches.ask(work)
+        answer: T = await self._batches.ask(Work(work, is_long))
         return answer
 
     async def _carry_out(self, works: list[Work]) -> list[Any]:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._write, works)
+        self._since_checkpoint += len(works)
+        begun = time.perf_counter()
+        if not (
+            self._is_durable
+            or begun < self._avoid_until
+            or self._since_checkpoint >= CHECKPOINT
+            or any(work.is_long for work in works)
+        ):
+            results = self._write(works)
+            if not _is_locked(results):
+                if time.perf_counter() - begun > LONG:
+                    self._avoid_until = begun + AVOIDED
+                return results
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._write_patiently, works)
+
+    def _write_patiently(self, works: list[Work]) -> list[Any]:
+        """In the thread: wait for other processes, and for the disk now and then."""
+        with self._file.patience():
+            results = self._write(works)
+        if self._since_checkpoint >= CHECKPOINT and not _is_locked(results):
+            self._since_checkpoint = 0
+            with suppress(StoreError):  # the log is as good, and grows until the next time
+                self._file.run("PRAGMA wal_checkpoint(PASSIVE)")
+        return results
 
     def _write(self, works: list[Work]) -> list[Any]:
-        """In the thread: do all in one transaction, or where that fails each in its own.
+        """Do all in one transaction, or where that fails each in its own.
 
         Returns:
             The result or the error of each.
         """
         try:
             with self._file.transaction():
-                return [work() for work in works]
+                return [work.do() for work in works]
         except StoreError as error:
             if len(works) == 1 or error.is_locked:
                 return [error] * len(works)
@@ -152,8 +186,21 @@ class SqliteJournal:
         return [result for work in works for result in self._write([work])]
 
 
+@dataclass(frozen=True)
+class Work:
+    """Something to do in a transaction."""
+
+    do: Callable[[], Any]
+    is_long: bool
+    """Whether it may take long: it reads all there is."""
+
+
+def _is_locked(results: Sequence[Any]) -> bool:
+    return bool(results) and isinstance(results[0], StoreError) and results[0].is_locked
+
+
 def _open(path: Path, durable: str) -> SqliteFile:
-    file = SqliteFile(path)
+    file = SqliteFile(path, is_handed_on=True)
     file.run(f"PRAGMA synchronous = {'FULL' if durable == 'power' else 'NORMAL'}")
-    file.run(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+    file.run("PRAGMA wal_autocheckpoint = 0")
     return file

@@ -21,7 +21,7 @@ import pytest
 from resilience.inbox import Standing
 from resilience.journal import Effects
 from resilience.sqlite_file import SCHEMA_VERSION, STEPS, StoreError
-from resilience.sqlite_journal import SqliteJournal
+from resilience.sqlite_journal import CHECKPOINT, SqliteJournal
 from resilience.sqlite_store import SqliteStore
 from tests.resilience.records import ME, NOW, hold, letter, outgoing, snapshot
 
@@ -69,6 +69,53 @@ async def test_the_loop_goes_on_while_the_disk_is_waited_for(journal):
         assert await waiting
 
 
+async def commits(journal: SqliteJournal, how_many: int) -> None:
+    """Write so many snapshots, one after the other."""
+    for number in range(how_many):
+        assert await journal.commit(Effects(agent=ME, put=(snapshot(f"{number}"),)))
+
+
+async def threads(journal: SqliteJournal) -> set[str]:
+    """In which threads three commits are written, by their names."""
+    seen: set[str] = set()
+    noting = lambda _statement: seen.add(threading.current_thread().name.partition("_")[0])  # noqa: E731
+    journal._file.connection.set_trace_callback(noting)
+    await commits(journal, 3)
+    journal._file.connection.set_trace_callback(None)
+    return seen
+
+
+async def test_a_quick_transaction_is_written_where_it_is_asked_for(journal, monkeypatch):
+    monkeypatch.setattr("resilience.sqlite_journal.LONG", 60.0)
+    assert await threads(journal) == {"MainThread"}
+
+
+async def test_after_a_long_transaction_the_loop_leaves_them_to_the_thread(journal, monkeypatch):
+    monkeypatch.setattr("resilience.sqlite_journal.LONG", 0.0)
+    monkeypatch.setattr("resilience.sqlite_journal.AVOIDED", 60.0)
+    await commits(journal, 1)
+    assert await threads(journal) == {"journal"}
+
+
+async def test_the_loop_never_waits_for_the_power_supply(tmp_path):
+    journal = SqliteJournal(tmp_path / "a.sqlite", durable="power")
+    assert await threads(journal) == {"journal"}
+    await journal.close()
+
+
+async def test_the_log_is_copied_into_the_file_in_the_thread(journal, monkeypatch):
+    monkeypatch.setattr("resilience.sqlite_journal.LONG", 60.0)
+    seen: list[tuple[str, str]] = []
+    noting = lambda statement: seen.append((statement, threading.current_thread().name))  # noqa: E731
+    journal._file.connection.set_trace_callback(noting)
+    await commits(journal, 3 * CHECKPOINT)
+    copied = [thread for statement, thread in seen if "wal_checkpoint" in statement]
+    assert len(copied) == 3
+    assert not any("MainThread" in thread for thread in copied)
+    # 4 pages for each, and what a page says of itself: the log begins anew each time.
+    assert journal.path.with_name("a.sqlite-wal").stat().st_size < 2 * CHECKPOINT * 4 * 4200
+
+
 async def test_one_that_fails_does_not_take_the_others_with_it(journal):
     await journal.commit(Effects(agent=ME, put=(snapshot("before"),)))
     await _limit(journal, 20)
@@ -101,7 +148,8 @@ async def test_a_lock_that_is_not_given_up_fails_all_that_wait_at_once(tmp_path,
         other._connection.execute("ROLLBACK")
     fault = "has been locked for 0.05 s by another process that hangs; find and stop it"
     assert {str(each) for each in results} == {f"the database {journal.path} {fault}"}
-    assert len([each for each in seen if each == "BEGIN IMMEDIATE"]) <= 1  # not each for itself
+    # Once without waiting and once for all, not each for itself.
+    assert len([each for each in seen if each == "BEGIN IMMEDIATE"]) <= 2
     assert (await journal.claim(hold(), "d")).standing is Standing.NEW
     await journal.close()
 
@@ -140,7 +188,7 @@ WRITER = """
 import asyncio, itertools, sys
 from pathlib import Path
 from resilience.journal import Effects
-from resilience.sqlite_journal import SqliteJournal
+from resilience.sqlite_journal import CHECKPOINT, SqliteJournal
 from tests.resilience.records import ME, hold, outgoing, snapshot
 
 async def write(journal, first):
