@@ -25,7 +25,7 @@ from ontology.acl import AclMessage, Performative
 from ontology.codecs import to_json
 from protocols import history
 from protocols.errors import LocalProtocolError
-from protocols.history import Event, Happened, Opened, Said, Waits
+from protocols.history import Event, Happened, Heard, Opened, Said, Waits
 from protocols.registry import PROTOCOLS
 from protocols.table import Role
 from resilience.inbox import Hold, InboxKey
@@ -120,6 +120,8 @@ class Work:
         self._begun = 0
         self._is_served = guard is None
         self._is_closed = False
+        self.is_settled = False
+        """Whether it is over and that is written down: until then the journal may still show it as open."""
 
     @property
     def is_over(self) -> bool:
@@ -186,10 +188,13 @@ class Work:
         if self._live or not self._is_served or self._is_closed:
             return
         self._is_closed = True
-        self.lane.note(remove=tuple(self._keys))
+        self.lane.note(remove=tuple(self._keys), then=self._settle)
         if self.guard is not None and self.guard.sender:
             self.lane.finish("" if self._last is None else to_json(self._last))
         self._journaling.drop(self.lane)
+
+    def _settle(self) -> None:
+        self.is_settled = True
 
 
 current: ContextVar[Work | None] = ContextVar("work", default=None)
@@ -298,6 +303,16 @@ class Restored:
     events: tuple[Event, ...]
     guard: Guard | None
     keys: tuple[str, ...]
+
+    @property
+    def asked(self) -> AclMessage | None:
+        """What the peer has said last of what is to be answered, as an award; None if it is the beginning."""
+        heard = [each.message for each in self.events if isinstance(each, Heard)]
+        asked = [each for each in heard if each.performative not in _BESIDE]
+        return asked[-1] if asked else None
+
+
+_BESIDE = {Performative.CANCEL, Performative.NOT_UNDERSTOOD}
 
 
 def restored(snapshots: Iterable[Snapshot]) -> tuple[list[Restored], list[FormError]]:

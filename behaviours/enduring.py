@@ -152,6 +152,10 @@ class Enduring:
         former = [self.owned(guard, life).owner for life in self.living.former or ()]
         return await self._journal.claim(hold, guard.digest, [*dead, *former])
 
+    async def again(self, claimed: Claimed) -> Claimed:
+        """Claim a message once more, after a while in which we may have ended what it has begun."""
+        return replace(claimed, claim=await self.journaling.insist(lambda: self.ask(claimed.guard)))
+
     def is_second(self, received: Received, peer: AgentIdentifier) -> bool:
         """Whether a message has come before, as far as this process knows."""
         if not received.is_marked:
@@ -230,8 +234,8 @@ class Enduring:
         self.on_end(reason)
 
     def works(self) -> list[Work]:
-        """What is being worked on here."""
-        return [each for each in self._works if not (each.is_over or each.lane.is_taken)]
+        """What is being worked on here, or is over and not yet written down."""
+        return [each for each in self._works if not (each.is_settled or each.lane.is_taken)]
 
     @property
     def lease(self) -> float:

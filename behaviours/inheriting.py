@@ -123,6 +123,7 @@ class Inheriting:
             lambda _each: False,
             owner=claimed.guard.owner,
         )
+        self._missing -= {began}
         return left or Left()
 
     async def _inherit(
@@ -150,7 +151,13 @@ class Inheriting:
         left = {
             each.key: each.guard
             for each in found
-            if each.guard is not None and is_left(each.guard) and each.key not in here
+            if each.guard is not None
+            and is_left(each.guard)
+            and each.key not in here
+            # What this life has had has come to its end since it was read, or waits to be taken again.
+            and not (
+                each.guard.sender and self._is_ours(each.guard) and _began(each.guard) not in self._missing
+            )
         }
         taken = await asyncio.gather(*(self._take_up(each, owner) for each in left.values()))
         guards = {key: guard for key, guard in zip(left, taken, strict=True) if guard is not None}
@@ -169,7 +176,9 @@ class Inheriting:
         )
         if self._enduring.is_closed:
             return None  # we end, and others look after what we have
-        if (effects.put or effects.tried) and not await self._journal.commit(effects, hold):
+        # A failure leaves open whether it is written, and nobody looks for it again as somebody else's.
+        insist = self._enduring.journaling.insist
+        if (effects.put or effects.tried) and not await insist(lambda: self._journal.commit(effects, hold)):
             return None
         works = {each.key: self._work(each, guards[each.key]) for each in found if each.key in guards}
         gone_on = [(each, works[roots[each.key]]) for each in found if roots[each.key] in works]
@@ -204,6 +213,10 @@ class Inheriting:
             )
         work.guarded_already(guard)
         return work
+
+    def _is_ours(self, guard: Guard) -> bool:
+        """Whether a conversation was written down as that of this life."""
+        return guard.owner == self._enduring.owned(guard, self._living.token).owner
 
     def is_here(self, guard: Guard) -> bool:
         """Whether we have a conversation that such a message has begun."""

@@ -209,8 +209,8 @@ class Mailroom(Restoring):
         try:
             if not await self._straying.takes(received, peer):
                 claimed = await (asked or self._enduring.claim(received, peer))
-                if not await self.resumes(claimed):
-                    self.handle(claimed, received, peer, stanza)
+                if (ours := await self.resumes(claimed)) is not None:
+                    self.handle(ours, received, peer, stanza)
         except ValueError as error:
             self._complaints.refuse(received.message, peer, Cause.UNSUPPORTED_VALUE, str(error))
         except Exception as error:  # noqa: BLE001 - as in `take`

@@ -66,13 +66,19 @@ class Restoring(Hosting):
                 async for left in self._inheriting.followed():
                     self._go_on(left)
 
-    async def resumes(self, claimed: Claimed) -> bool:
-        """Whether a message had begun a conversation with somebody else before, which goes on here now."""
+    async def resumes(self, claimed: Claimed) -> Claimed | None:
+        """Go on with the conversation that a message had begun with somebody else before, if it had.
+
+        Returns:
+            None if it had; else the claim to the message, which is to be handled.
+        """
         if claimed.claim.standing is Standing.NEW or not claimed.is_ours:
-            return False
+            return claimed
         async with self._restoring:
             self._go_on(await self._enduring.journaling.insist(lambda: self._inheriting.resumed(claimed)))
-        return self._inheriting.is_here(claimed.guard)
+        if self._inheriting.is_here(claimed.guard):
+            return None
+        return await self._enduring.again(claimed)  # we may have taken it up otherwise, and ended it
 
     def take_in(self, seat: Seat, received: Received, peer: AgentIdentifier) -> None:
         """Let a conversation go on with what was said in it."""
@@ -153,19 +159,19 @@ class Restoring(Hosting):
                 raise ContentError(Cause.UNSUPPORTED_FUNCTION, text)  # noqa: TRY301
         except ContentError as error:
             seat.resume(is_driven=False)
-            self._fail(seat, message, error.cause, error.text)
+            self._fail(seat, each.asked or message, error.cause, error.text)
             return
         guard = seat.chronicle.work.guard
         if guard is not None and self._enduring.is_poison(guard):
             seat.resume(is_driven=False)
             text = self._burying.poison(message, seat.peer, term.tag, guard.begun - 1)
-            self._fail(seat, message, Cause.INTERNAL_ERROR, text)
+            self._fail(seat, each.asked or message, Cause.INTERNAL_ERROR, text)
             return
         seat.resume(is_driven=True)
         self._start(seat, message, term, ontology)
 
     def _fail(self, seat: Seat, message: AclMessage, cause: Cause, text: str) -> None:
-        """End a conversation that cannot go on."""
+        """End a conversation that cannot go on, with an answer to what was asked last."""
         for act in (Performative.FAILURE, Performative.REFUSE, Performative.REJECT_PROPOSAL):
             if seat.may_say(act):
                 seat.say(message.reply(act, content=explain(cause, text)))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
 from behaviours.chronicling import Chronicle, Guard, key_of
-from behaviours.enduring import Enduring
+from behaviours.enduring import Claimed, Enduring
 from behaviours.events import ReplicaFollowed
 from behaviours.handlers import Handlers
 from behaviours.inheriting import Inheriting
@@ -23,8 +24,9 @@ from resilience.inbox import Claim, Hold, Standing, Terms
 from resilience.journal import Policy
 from resilience.memory import MemoryJournal
 from resilience.snapshots import Snapshot
-from tests.behaviours.fakes import ME, PEER, Scene
+from tests.behaviours.fakes import ME, PEER, Scene, turns
 from tests.behaviours.samples import SUMS, Add, Sum
+from tests.conftest import becomes
 from tests.protocols.samples import NOW
 from tests.resilience.conftest import Clock
 
@@ -359,6 +361,76 @@ async def test_what_goes_on_here_is_not_taken_up_a_second_time(
     await begin_itself(first)
     left = await first.inheriting.restored()
     assert (left.found, left.outgoing) == ([], ())
+
+
+@pytest.mark.parametrize("is_written", [True, False])
+async def test_what_ends_here_while_it_is_read_is_not_taken_up_a_second_time(
+    journal: MemoryJournal, heirs: list[Heir], monkeypatch: pytest.MonkeyPatch, is_written: bool
+) -> None:
+    first = heirs[0]
+    await begin(journal, first)
+    snapshots = journal.snapshots
+
+    async def slowly(agent: str) -> tuple[Snapshot, ...]:
+        found = tuple(await snapshots(agent))
+        if agent == ME.name and first.chronicles:
+            chronicle = first.chronicles.pop()
+            chronicle.ended()
+            chronicle.work.served()
+            if is_written:
+                await first.enduring.journaling.settled()
+        return found
+
+    monkeypatch.setattr(journal, "snapshots", slowly)
+    left = await first.inheriting.restored()
+    assert left.found == []
+    await first.enduring.journaling.settled()
+    assert await snapshots(ME.name) == ()
+
+
+async def test_what_we_have_taken_up_and_ended_meanwhile_is_not_handled_once_more(
+    journal: MemoryJournal, clock: Clock
+) -> None:
+    """A copy is claimed; before that is acted upon its conversation comes to us otherwise, and ends."""
+    handled: list[Add] = []
+
+    async def handle(action: Add, _task: object) -> Sum:
+        handled.append(action)
+        if len(handled) == 1:
+            await asyncio.Event().wait()
+        return Sum(value=0)
+
+    message = AclMessage(
+        performative=Performative.REQUEST,
+        content=SUMS.render(Add()),
+        language=LANGUAGE,
+        ontology=SUMS.label,
+        protocol="fipa-request",
+        conversation_id="c1",
+        reply_with="r1",
+    )
+    stanza = render(message, "me@here/1", "same", mark=MARK)
+    dying, scene = (Scene(Handlers(on={Add: handle}), journal=journal) for _each in range(2))
+    await dying.hear_stanza(stanza)
+    await dying.close()
+    clock.now += journal.policy.terms.lease
+    mailroom, inheriting = scene.mailroom, scene.mailroom._inheriting
+    async with mailroom._restoring:
+        await scene.hear_stanza(stanza)
+        (dead,) = [each for each in await journal.snapshots(ME.name) if each.key.endswith("#guard")]
+        former = Guard(**json.loads(dead.text))
+        enduring = mailroom._enduring
+        guard = enduring.owned(former, enduring.living.token)
+        claim = await enduring.ask(guard)
+        assert claim.standing is Standing.TAKEOVER
+        mailroom._go_on(await inheriting.resumed(Claimed(claim=claim, guard=guard)))
+        await becomes(lambda: len(handled) == 2)
+        await enduring.journaling.settled()
+    await enduring.journaling.settled()
+    await turns()
+    said = [each.performative for each in scene.transport.said()]
+    assert (len(handled), said.count(Performative.INFORM)) == (2, 1)
+    await scene.close()
 
 
 # -- poison ----------------------------------------------------------------------------------------

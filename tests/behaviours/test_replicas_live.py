@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from behaviours.events import (
     StoreDown,
 )
 from behaviours.living import Living
-from behaviours.outcomes import Failed
+from behaviours.outcomes import Failed, Outcome
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
 from ontology.content import LANGUAGE
@@ -298,12 +298,27 @@ async def test_what_is_stopped_politely_goes_on_elsewhere_at_once(world: World, 
     await nothing_is_left(journal, "asker", "adder")
 
 
-async def test_a_message_that_kills_every_replica_ends_with_the_dead_letters(world: World) -> None:
+async def award(asker: Asker) -> Outcome:
+    """Have the adder win a contract."""
+    action = Add(manner="holding")
+    contract = await asker.call_for_proposals(["adder@localhost"], action, lambda found: found[:1])
+    return contract.awards["adder@localhost"]
+
+
+async def ask(asker: Asker) -> Outcome:
+    """Ask the adder for the same."""
+    return await asker.request("adder@localhost", Add(manner="holding"))
+
+
+@pytest.mark.parametrize("begin", [ask, award])
+async def test_a_message_that_kills_every_replica_ends_with_the_dead_letters(
+    world: World, begin: Callable[[Asker], Coroutine[Any, Any, Outcome]]
+) -> None:
     journal = Store(terms=Terms(lease=LEASE, most_attempts=3))
     asker = await world.start(Asker, "asker")
     names = iter("cdef")
     replicas = await start(world, journal, "a", "b")
-    asking = asyncio.create_task(asker.request("adder@localhost", Add(manner="holding")))
+    asking = asyncio.create_task(begin(asker))
     for _time in range(3):
         first, second = await working(*replicas)
         await first.enduring.journaling.settled()
