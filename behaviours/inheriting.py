@@ -154,10 +154,7 @@ class Inheriting:
             if each.guard is not None
             and is_left(each.guard)
             and each.key not in here
-            # What this life has had has come to its end since it was read, or waits to be taken again.
-            and not (
-                each.guard.sender and self._is_ours(each.guard) and _began(each.guard) not in self._missing
-            )
+            and not self._has_ended(each.guard)
         }
         taken = await asyncio.gather(*(self._take_up(each, owner) for each in left.values()))
         guards = {key: guard for key, guard in zip(left, taken, strict=True) if guard is not None}
@@ -214,9 +211,10 @@ class Inheriting:
         work.guarded_already(guard)
         return work
 
-    def _is_ours(self, guard: Guard) -> bool:
-        """Whether a conversation was written down as that of this life."""
-        return guard.owner == self._enduring.owned(guard, self._living.token).owner
+    def _has_ended(self, guard: Guard) -> bool:
+        """Whether a conversation was one of this life, and has come to its end since it was read."""
+        was_ours = guard.owner == self._enduring.owned(guard, self._living.token).owner
+        return bool(guard.sender) and was_ours and _began(guard) not in self._missing
 
     def is_here(self, guard: Guard) -> bool:
         """Whether we have a conversation that such a message has begun."""
