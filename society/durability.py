@@ -121,6 +121,15 @@ def _faults(table: DeliveryTable, *, is_from_outside: bool) -> Iterator[tuple[st
         )
     elif table.lease >= table.retention:
         yield "lease", f"{table.lease:g} s are not shorter than retention, {table.retention:g} s"
+    elif table.lease > _asked(table):
+        yield (
+            "lease",
+            (
+                f"what is not acknowledged is given up after about {_asked(table):g} s already, and "
+                f"what a dead process had is taken over after {table.lease:g} s only; raise retries or "
+                "retry_most"
+            ),
+        )
     else:
         try:
             _policy = table.policy

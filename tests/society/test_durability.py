@@ -73,6 +73,12 @@ def test_every_number_reaches_the_policy(write_file: WriteFile) -> None:
         ({"retry_first": 9}, "retry_first", "[delivery] retry_first: 9 s are longer than retry_most, 8 s"),
         ({"retry_most": 7_000}, "retry_most", "[delivery] retry_most: 7000 s are longer than life, 3600 s"),
         ({"lease": 7_200}, "lease", "[delivery] lease: 7200 s are not shorter than retention, 7200 s"),
+        (
+            {"lease": 24},
+            "lease",
+            "[delivery] lease: what is not acknowledged is given up after about 23 s already, and what "
+            "a dead process had is taken over after 24 s only; raise retries or retry_most",
+        ),
         ({"lease": 0}, "lease", "[delivery] lease: should be greater than 0, not 0"),
         (
             {"away": 20, "retries": 3},
