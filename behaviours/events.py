@@ -276,6 +276,23 @@ class LeaderDeposed(Fact):
     term: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class ElectionDown(Fact):
+    """Nobody can say who leads this group, and this agent does not, until somebody can."""
+
+    group: str
+    text: str
+    is_trouble: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class ElectionUp(Fact):
+    """It can be said again who leads."""
+
+    group: str
+    is_trouble: ClassVar[bool] = True
+
+
 Hook = Callable[[Fact], None]
 """A sink of facts. It must return at once and must not raise."""
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import random
 from collections.abc import Awaitable, Callable
 
-from behaviours.events import Hook, LeaderDeposed, LeaderElected
+from behaviours.events import ElectionDown, ElectionUp, Hook, LeaderDeposed, LeaderElected
 from behaviours.shells import Shell
-from resilience.election import Candidacy, Event, Lock, advance
+from resilience.backoff import delay
+from resilience.election import Candidacy, ElectionError, Event, Lock, Standing, advance
 
 OnChange = Callable[[], Awaitable[None]]
+
+RETRY_FIRST, RETRY_MOST = 0.05, 1.0
+"""Seconds between two attempts while the lock cannot be asked."""
 
 
 class Leading(Shell):
@@ -22,34 +28,65 @@ class Leading(Shell):
         on_elected: awaited when we have won, before anything else.
         on_deposed: awaited when we have lost, or resign.
         hook: sink of facts.
+        rng: source of jitter.
     """
 
     def __init__(
-        self, *, me: str, group: str, lock: Lock, on_elected: OnChange, on_deposed: OnChange, hook: Hook
+        self,
+        *,
+        me: str,
+        group: str,
+        lock: Lock,
+        on_elected: OnChange,
+        on_deposed: OnChange,
+        hook: Hook,
+        rng: Callable[[], float] = random.random,
     ) -> None:
         super().__init__()
-        self._me, self._lock, self._hook = me, lock, hook
+        self._me, self._lock, self._hook, self._rng = me, lock, hook, rng
         self._on_elected, self._on_deposed = on_elected, on_deposed
         self.candidacy = Candidacy(group=group)
+        self._failures = 0
 
     @property
     def is_leader(self) -> bool:
-        """Whether we lead now."""
-        return self.candidacy.is_leader
+        """Whether we lead now: a process that was frozen does not, from its first moment on."""
+        return self.candidacy.is_leader and self._lock.holds(self.candidacy.group, self.candidacy.term)
+
+    @property
+    def term(self) -> int:
+        """The term of our present or latest leadership."""
+        return self.candidacy.term
 
     async def run(self) -> None:
         """One round: wait for the lock, try to take it, lead until it is lost."""
+        try:
+            term = await self._reach()
+        except ElectionError as error:
+            await self._stumble(error)
+            return
+        self._recover()
+        if term is not None:
+            await self._lead(term)
+
+    async def _reach(self) -> int | None:
         group = self.candidacy.group
         await self._lock.wait_free(group)
         self.candidacy = advance(self.candidacy, Event.LOCK_FREE)
-        term = await self._lock.acquire(group, self._me)
-        if term is None:
-            self.candidacy = advance(self.candidacy, Event.BEATEN)
-            return
-        self.candidacy = advance(self.candidacy, Event.ACQUIRED, term)
+        try:
+            term = await self._lock.acquire(group, self._me)
+        except ElectionError:
+            self.candidacy = advance(self.candidacy, Event.LOST)
+            raise
+        event = Event.BEATEN if term is None else Event.ACQUIRED
+        self.candidacy = advance(self.candidacy, event, term)
+        return term
+
+    async def _lead(self, term: int) -> None:
+        group = self.candidacy.group
         if self.is_killed():  # we have resigned while we reached for it
             self.candidacy = advance(self.candidacy, Event.RESIGNED)
-            await self._lock.release(group, term)
+            await self._leave()
             return
         self._hook(LeaderElected(agent=self._me, group=group, term=term))
         try:
@@ -59,21 +96,36 @@ class Leading(Shell):
             # Whoever cannot lead must not keep others from it.
             await self.resign()
             raise
-        if self.is_leader:
+        if self.candidacy.is_leader:
             await self._step_down(Event.LOST)
 
     async def resign(self) -> None:
         """Give the lock to the next, if we have it, and stand no more. For when the agent stops."""
         self.kill()
-        if self.is_leader:
-            term = self.candidacy.term
-            try:
+        try:
+            if self.candidacy.is_leader:
                 with contextlib.suppress(ConnectionError):
                     await self._step_down(Event.RESIGNED)
-            finally:
-                await self._lock.release(self.candidacy.group, term)
+        finally:
+            if self.candidacy.standing is not Standing.CANDIDATE:  # else it leaves once it has been answered
+                await self._leave()
+
+    async def _leave(self) -> None:
+        with contextlib.suppress(ElectionError):  # then it lapses
+            await self._lock.leave(self.candidacy.group, self._me)
 
     async def _step_down(self, event: Event) -> None:
         self.candidacy = advance(self.candidacy, event)
         self._hook(LeaderDeposed(agent=self._me, group=self.candidacy.group, term=self.candidacy.term))
         await self._on_deposed()
+
+    async def _stumble(self, error: ElectionError) -> None:
+        if self._failures == 0:
+            self._hook(ElectionDown(agent=self._me, group=self.candidacy.group, text=str(error)))
+        self._failures += 1
+        await asyncio.sleep(delay(self._failures, self._rng, first=RETRY_FIRST, most=RETRY_MOST))
+
+    def _recover(self) -> None:
+        if self._failures:
+            self._failures = 0
+            self._hook(ElectionUp(agent=self._me, group=self.candidacy.group))

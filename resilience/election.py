@@ -83,8 +83,27 @@ def advance(candidacy: Candidacy, event: Event, term: int | None = None) -> Cand
     return replace(candidacy, standing=following)
 
 
+TTL = 1.5
+"""Seconds after which a lock is free whose holder gives no sign of life. Fewer, and an event loop that stalls
+for a moment loses it; more, and a group is the longer without a leader after a death."""
+
+BEATS = 4
+"""Signs of life in that time."""
+
+STEP_DOWN = 0.75
+"""Share of that time after which a holder that has had no answer leads no more, by itself: whatever happens
+to its messages, it stops before anybody else can begin."""
+
+
+class ElectionError(Exception):
+    """Nobody can say who leads; the text is one sentence: what was asked, why it failed, how to mend it."""
+
+
 class Lock(Protocol):
-    """What decides: at most one candidate of a group holds it, and each time under a higher term."""
+    """What decides: at most one candidate of a group holds it, and each time under a higher term.
+
+    All but `holds` raise `ElectionError` where the lock cannot be asked.
+    """
 
     async def acquire(self, group: str, candidate: str) -> int | None:
         """Try to take the lock at once: the term, or None where somebody else has it."""
@@ -92,8 +111,14 @@ class Lock(Protocol):
     async def wait_free(self, group: str) -> None:
         """Return once the lock may be free."""
 
+    def holds(self, group: str, term: int) -> bool:
+        """Whether the lock of that term is held for certain, now: the last answer is young enough."""
+
     async def wait_lost(self, group: str, term: int) -> None:
-        """Return once the lock of that term is not held any more."""
+        """Return once the lock of that term is not held any more, or nobody can say that it is."""
 
     async def release(self, group: str, term: int) -> None:
         """Give up the lock of that term; one that is not held any more is no error."""
+
+    async def leave(self, group: str, candidate: str) -> None:
+        """Stand no more: nothing is left of the candidate, and the lock is free if it held it."""

@@ -98,14 +98,24 @@ class MemoryLock:
         async with self._changed:
             await self._changed.wait_for(lambda: group not in self._holders)
 
+    def holds(self, group: str, term: int) -> bool:
+        """Whether the lock of that term is held."""
+        return group in self._holders and self._terms[group] == term
+
     async def wait_lost(self, group: str, term: int) -> None:
         """Return once the lock of that term is not held any more."""
         async with self._changed:
-            await self._changed.wait_for(lambda: group not in self._holders or self._terms[group] != term)
+            await self._changed.wait_for(lambda: not self.holds(group, term))
 
     async def release(self, group: str, term: int) -> None:
         """Give up the lock of that term; one that is not held any more is no error."""
-        if self._terms.get(group) == term and self._holders.pop(group, None) is not None:
+        if self.holds(group, term):
+            await self.leave(group, self._holders[group])
+
+    async def leave(self, group: str, candidate: str) -> None:
+        """Stand no more."""
+        if self._holders.get(group) == candidate:
+            del self._holders[group]
             async with self._changed:
                 self._changed.notify_all()
 

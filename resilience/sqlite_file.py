@@ -81,6 +81,17 @@ CREATE TABLE snapshots (
 -- ISO 8601 with its zone, like "when".
 ALTER TABLE dead_letters ADD COLUMN made TEXT;
 """,
+    """
+CREATE TABLE leaders (
+    group_name TEXT PRIMARY KEY,
+    holder TEXT NOT NULL,  -- whoever leads, or led last; empty after it has given the lock back
+    token TEXT NOT NULL,  -- of one leadership
+    term INTEGER NOT NULL,
+    boot TEXT NOT NULL,  -- what tells the runs of the machine apart
+    beaten_at REAL NOT NULL,  -- seconds by the machine's monotonic clock
+    ttl REAL NOT NULL
+) WITHOUT ROWID;
+""",
 )
 """What leads from each form of the file to the next, from nothing to form 1 onwards. Never edit a step."""
 

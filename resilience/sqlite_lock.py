@@ -1,0 +1,165 @@
+"""A group's lock in the society's SQLite file: the election of a society on one machine.
+
+The holder writes down each sign of life, by the machine's own monotonic clock, which all its processes share
+and no change of the wall clock moves. After a restart of the machine nobody holds anything. Whoever waits
+looks again every twentieth of the TTL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from resilience.beating import Beating
+from resilience.election import TTL, ElectionError
+from resilience.sqlite_file import SqliteFile, StoreError
+
+T = TypeVar("T")
+
+LOOKS = 20
+"""How often whoever waits looks in the time of the TTL."""
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Seat:
+    candidate: str
+    token: str
+    beating: Beating
+
+
+class SqliteLock:
+    """`Lock` in a file that the processes of one machine share.
+
+    Args:
+        path: the file, which is made if it is not there; its folder must exist.
+        ttl: seconds after which a holder that gives no sign of life is dead.
+        clock: seconds by the machine's monotonic clock.
+        boot: what tells this run of the machine from others.
+
+    Raises:
+        StoreError: the file cannot be opened, is no database of ours, or was written by a newer version.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        ttl: float = TTL,
+        clock: Callable[[], float] = time.monotonic,
+        boot: str | None = None,
+    ) -> None:
+        self._ttl, self._clock = ttl, clock
+        self._boot = _booted() if boot is None else boot
+        self._seats: dict[tuple[str, int], _Seat] = {}
+        self._is_closed = False
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lock")
+        try:
+            self._file = self._thread.submit(SqliteFile, path).result()
+        except BaseException:
+            self._thread.shutdown()
+            raise
+
+    async def acquire(self, group: str, candidate: str) -> int | None:
+        """Try to take the lock at once: the term, or None where somebody else has it."""
+        token = uuid.uuid4().hex
+        term = await self._do(lambda: self._take(group, candidate, token))
+        if term is not None:
+            beating = Beating(lambda: self._do(lambda: self._renew(group, token)), self._ttl, self._clock)
+            self._seats[group, term] = _Seat(candidate=candidate, token=token, beating=beating)
+        return term
+
+    async def wait_free(self, group: str) -> None:
+        """Return once the lock may be free."""
+        while await self._do(lambda: self._is_held(group)):  # noqa: ASYNC110 - the file tells nobody
+            await asyncio.sleep(self._ttl / LOOKS)
+
+    def holds(self, group: str, term: int) -> bool:
+        """Whether the lock of that term is held for certain, now."""
+        seat = self._seats.get((group, term))
+        return seat is not None and seat.beating.is_good
+
+    async def wait_lost(self, group: str, term: int) -> None:
+        """Return once the lock of that term is not held any more, or nobody can say that it is."""
+        seat = self._seats.get((group, term))
+        if seat is not None:
+            await seat.beating.lost()
+            await self._drop(group, term)
+
+    async def release(self, group: str, term: int) -> None:
+        """Give up the lock of that term; one that is not held any more is no error."""
+        seat = await self._drop(group, term)
+        if seat is not None:
+            await self._do(lambda: self._file.run(_FREE, (group, seat.token)))
+
+    async def leave(self, group: str, candidate: str) -> None:
+        """Stand no more."""
+        for (name, term), seat in tuple(self._seats.items()):
+            if (name, seat.candidate) == (group, candidate):
+                await self.release(group, term)
+
+    async def close(self) -> None:
+        """Hold nothing any more, and close the file; safe to call again."""
+        for group, term in tuple(self._seats):
+            await self.release(group, term)
+        if not self._is_closed:
+            self._is_closed = True
+            await self._do(self._file.close)
+            self._thread.shutdown()
+
+    async def _drop(self, group: str, term: int) -> _Seat | None:
+        seat = self._seats.pop((group, term), None)
+        if seat is not None:
+            await seat.beating.stop()
+        return seat
+
+    async def _do(self, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except StoreError as error:
+            raise ElectionError(str(error)) from error
+
+    # -- in the thread ---------------------------------------------------------------------------
+
+    def _take(self, group: str, candidate: str, token: str) -> int | None:
+        with self._file.transaction():
+            if self._is_held(group):
+                return None
+            row = (group, candidate, token, self._boot, self._clock(), self._ttl)
+            ((term,),) = self._file.run(_TAKE, row)
+            return int(term)
+
+    def _renew(self, group: str, token: str) -> bool:
+        _row, changed = self._file.write(_BEAT, (self._clock(), group, token))
+        return changed == 1
+
+    def _is_held(self, group: str) -> bool:
+        for boot, beaten_at, ttl in self._file.run(_HOLDER, (group,)):
+            # A sign of life in the future is of another run of the machine that could not be told apart.
+            return bool(boot == self._boot and 0 <= self._clock() - beaten_at < ttl)
+        return False
+
+
+_HOLDER = "SELECT boot, beaten_at, ttl FROM leaders WHERE group_name = ? AND token != ''"
+_TAKE = (
+    "INSERT INTO leaders (group_name, holder, token, boot, beaten_at, ttl, term) "
+    "VALUES (?, ?, ?, ?, ?, ?, 1) "
+    "ON CONFLICT (group_name) DO UPDATE SET holder = excluded.holder, token = excluded.token, "
+    "boot = excluded.boot, beaten_at = excluded.beaten_at, ttl = excluded.ttl, term = term + 1 RETURNING term"
+)
+_BEAT = "UPDATE leaders SET beaten_at = ? WHERE group_name = ? AND token = ?"
+_FREE = "UPDATE leaders SET token = '', holder = '' WHERE group_name = ? AND token = ?"
+
+
+def _booted() -> str:
+    try:
+        return _BOOT.read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,128 @@
+"""A real Consul server of a test's own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+PATH = shutil.which("consul")
+"""Where it is; None where it is not installed."""
+
+PATIENCE = 30.0
+
+
+def _free_ports(how_many: int) -> list[int]:
+    probes = [socket.socket() for _each in range(how_many)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
+class ConsulServer:
+    """A server on free ports of this machine, with its files in one folder.
+
+    Args:
+        folder: where its data and its log lie.
+        of: how many servers make the cluster.
+        join: the port of one that is there.
+        **settings: as in its configuration.
+    """
+
+    def __init__(self, folder: Path, *, of: int = 1, join: int | None = None, **settings: Any) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.port, self.serf, rpc, serf_wan, dns = _free_ports(5)
+        self.dns = dns
+        told = {
+            "server": True,
+            "bootstrap_expect": of,
+            "node_name": folder.name.replace("_", "-"),
+            "data_dir": str(folder / "data"),
+            "bind_addr": "127.0.0.1",
+            "client_addr": "127.0.0.1",
+            "ports": {
+                "http": self.port,
+                "serf_lan": self.serf,
+                "serf_wan": serf_wan,
+                "server": rpc,
+                "dns": dns,
+            },
+            "performance": {"raft_multiplier": 1},
+            "disable_update_check": True,
+            **({"retry_join": [f"127.0.0.1:{join}"], "retry_interval": "1s"} if join else {}),
+            **settings,
+        }
+        (folder / "consul.json").write_text(json.dumps(told))
+        self.process: subprocess.Popen[bytes]
+        self.start()
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it, or start it anew on the same files."""
+        assert PATH is not None
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [PATH, "agent", "-config-file", str(self.folder / "consul.json")], stdout=log, stderr=log
+            )
+
+    def ready(self, token: str = "") -> None:
+        """Wait until there is a leader among the servers, and this one knows its own node."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                break
+            try:
+                told = f"?token={token}" if token else ""
+                if self.get("/v1/status/leader") and self.get(f"/v1/catalog/nodes{told}"):
+                    return
+            except OSError:
+                pass
+            time.sleep(0.05)  # it tells nobody but its log
+        raise AssertionError((self.folder / "log").read_text()[-2000:])
+
+    def get(self, path: str) -> Any:
+        """What it answers."""
+        with urllib.request.urlopen(self.url + path, timeout=2) as answer:
+            return json.loads(answer.read())
+
+    def put(self, path: str, body: object = None) -> Any:
+        """Tell it something."""
+        data = b"" if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data=data, method="PUT")
+        with urllib.request.urlopen(request, timeout=2) as answer:
+            return json.loads(answer.read() or b"null")
+
+    def kill(self) -> None:
+        """Kill it at once, as a failing machine would."""
+        self.process.kill()
+        self.process.wait()
+
+    def freeze(self) -> None:
+        """Let it answer nobody until `thaw`."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self.process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """Stop it for good; safe to call again."""
+        if self.process.poll() is None:
+            self.thaw()
+            self.kill()
