@@ -9,7 +9,9 @@ Several coordinators may stand by: they elect a leader, and only the leader is i
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from agents.base import Ports, Server
 from agents.registered import RegisteredAgent
@@ -43,6 +45,9 @@ BID_WITHIN = 5.0
 """Seconds that learners have to make a bid: they look at the data first."""
 
 NO_LEARNER = "no learner is in the directory; start one and ask again"
+
+DECIDED_WITHIN = 5.0
+"""Seconds in which an election is decided before a coordinator says that it is ready."""
 
 ATTEMPTS = 3
 
@@ -102,6 +107,9 @@ class Coordinator(RegisteredAgent):
         """Stand for election and enter the directory."""
         self.supervisor.start(self._stand)
         await super()._hook_after_ready()
+        if self._leading is not None:
+            with suppress(TimeoutError):  # it goes on trying
+                await asyncio.wait_for(self._leading.tried.wait(), DECIDED_WITHIN)
 
     async def _hook_after_stop(self) -> None:
         """Leave the lead to another and the directory to those who stay."""

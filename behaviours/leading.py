@@ -47,6 +47,8 @@ class Leading(Shell):
         self._on_elected, self._on_deposed = on_elected, on_deposed
         self.candidacy = Candidacy(group=group)
         self._failures = 0
+        self.tried = asyncio.Event()
+        """Set once we have reached for the lock: we lead, and have said so, or somebody else does."""
 
     @property
     def is_leader(self) -> bool:
@@ -59,19 +61,22 @@ class Leading(Shell):
         return self.candidacy.term
 
     async def run(self) -> None:
-        """One round: wait for the lock, try to take it, lead until it is lost."""
+        """One round: wait for the lock, but the first time, try to take it, lead until it is lost."""
         try:
             term = await self._reach()
         except ElectionError as error:
+            self.tried.set()
             await self._stumble(error)
             return
         self._recover()
         if term is not None:
             await self._lead(term)
+        self.tried.set()
 
     async def _reach(self) -> int | None:
         group = self.candidacy.group
-        await self._lock.wait_free(group)
+        if self.tried.is_set():
+            await self._lock.wait_free(group)
         self.candidacy = advance(self.candidacy, Event.LOCK_FREE)
         try:
             term = await self._lock.acquire(group, self._me)
@@ -91,6 +96,7 @@ class Leading(Shell):
         self._hook(LeaderElected(agent=self._me, group=group, term=term))
         try:
             await self._on_elected()
+            self.tried.set()
             await self._lock.wait_lost(group, term)
         except Exception:
             # Whoever cannot lead must not keep others from it.

@@ -122,3 +122,6 @@ class Lock(Protocol):
 
     async def leave(self, group: str, candidate: str) -> None:
         """Stand no more: nothing is left of the candidate, and the lock is free if it held it."""
+
+    async def close(self) -> None:
+        """Stand nowhere any more, and ask nothing any more; safe to call again."""

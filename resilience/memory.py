@@ -119,6 +119,9 @@ class MemoryLock:
             async with self._changed:
                 self._changed.notify_all()
 
+    async def close(self) -> None:
+        """Nothing is to be done."""
+
 
 class MemoryJournal:
     """`Journal` in memory, for any number of agents: nothing survives the process.

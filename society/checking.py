@@ -14,9 +14,9 @@ from ontology.management import MANAGEMENT
 from society.authorities import idle
 from society.config import SERVER, SocietyFile
 from society.errors import SocietyError
+from society.keeping import open_journal, open_store
 from society.kinds import kind_of
 from society.state import StateFolder
-from society.wiring import open_journal, open_store
 
 LEARNING_NEEDS = ("numpy", "torch", "safetensors")
 

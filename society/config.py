@@ -21,6 +21,8 @@
 
     [delivery]               # where messages are written down: see `society.durability`
 
+    [election]               # who decides which agent leads: see `society.elections`
+
     [authority]              # who may say what to whom: see `society.authorities`
 """
 
@@ -40,20 +42,21 @@ from pydantic import (
     PrivateAttr,
     ValidationError,
     ValidationInfo,
-    create_model,
     field_validator,
 )
 
 from behaviours.authority import Policy
-from society import authorities, durability
+from society import authorities, durability, elections
 from society.authorities import AuthorityTable, RuleTable, policy_of
 from society.durability import DeliveryTable
+from society.elections import ElectionTable
 from society.errors import SocietyFileError
 from society.places import beside, host
 from society.state import PASSWORD_VARIABLE
 from society.suggestions import unknown_among
 from society.toml_lines import Place, line_of, lines_of
 from society.toml_text import TOO_DEEP, read
+from society.validating import explained
 
 DEFAULT_FILE = Path("society.toml")
 
@@ -66,6 +69,7 @@ ADDRESS_VARIABLES: Mapping[str, tuple[str, str]] = {
     "LOCUTION_DASHBOARD_HOST": ("dashboard", "host"),
     "LOCUTION_DASHBOARD_PORT": ("dashboard", "port"),
     "LOCUTION_REDIS": ("delivery", "redis"),
+    "LOCUTION_CONSUL": ("election", "consul"),
 }
 """Environment variables that stand above the file: addresses only. Passwords: see `society.state`."""
 
@@ -146,6 +150,7 @@ class SocietyFile(_Table):
     xmpp: XmppTable = XmppTable()
     dashboard: DashboardTable = DashboardTable()
     delivery: DeliveryTable = DeliveryTable()
+    election: ElectionTable = ElectionTable()
     authority: AuthorityTable | None = None
     agents: Annotated[tuple[AgentTable, ...], Field(alias="agent")] = ()
     _path: Path = PrivateAttr(default=DEFAULT_FILE)
@@ -268,7 +273,9 @@ def _first_fault(
     fault = min(faults, key=lambda each: line_of(lines, each["loc"]) or 0)
     place = fault["loc"]
     if place in overridden:
-        return SocietyFileError(Path(overridden[place]), None, f"{_told(fault)} (an environment variable)")
+        return SocietyFileError(
+            Path(overridden[place]), None, f"{explained(fault)} (an environment variable)"
+        )
     where = _where(place, raw)
     match fault["type"]:
         case "extra_forbidden":
@@ -280,19 +287,8 @@ def _first_fault(
         case "missing":
             text = f"{_where(place[:-1], raw)} needs a {place[-1]}"
         case _:
-            text = f"{where}: {_told(fault)}"
+            text = f"{where}: {explained(fault)}"
     return SocietyFileError(path, line_of(lines, place), text)
-
-
-def _told(fault: Mapping[str, Any]) -> str:
-    if fault["type"] in {"model_type", "dict_type"}:
-        told = "should be a table"
-    elif fault["type"] == "string_pattern_mismatch":
-        told = "write lower-case letters, digits, dots, hyphens and underscores, a letter or digit first"
-    else:
-        told = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    given = json.dumps(fault["input"], default=str, ensure_ascii=False)
-    return f"{told}, not {given if len(given) <= 60 else given[:57] + '...'}"
 
 
 def _where(place: Place, raw: Mapping[str, Any]) -> str:
@@ -317,6 +313,7 @@ _MODELS: Mapping[str, type[BaseModel]] = {
     "xmpp": XmppTable,
     "dashboard": DashboardTable,
     "delivery": DeliveryTable,
+    "election": ElectionTable,
     "authority": AuthorityTable,
     "agent": AgentTable,
 }
@@ -326,46 +323,6 @@ def _unknown(table: Place, key: str, where: str = "the file") -> str:
     model = RuleTable if table[:2] == ("authority", "rule") else _MODELS.get(str(table[0])) if table else None
     known = [field.alias or name for name, field in model.model_fields.items()] if model else _MODELS
     return unknown_among(where, "setting" if table else "table", key, known)
-
-
-class OptionError(Exception):
-    """An option of a kind is missing or has a wrong value.
-
-    Attributes:
-        place: the way to it within the options.
-    """
-
-    def __init__(self, place: Place, text: str) -> None:
-        super().__init__(text)
-        self.place = place
-
-
-def read_options(parameters: Mapping[str, tuple[Any, Any]], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Read options by the types of a signature.
-
-    Args:
-        parameters: name to annotation and default; the default is ``...`` where there is none.
-        given: the options as the file has them.
-
-    Returns:
-        What was given, as the annotations want it: a list may be a tuple, and text a path.
-
-    Raises:
-        OptionError: one is missing or has a wrong type.
-    """
-    config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True, protected_namespaces=())
-    fields: dict[str, Any] = dict(parameters)
-    model: type[BaseModel] = create_model("Options", __config__=config, **fields)
-    try:
-        read = model.model_validate_json(json.dumps(given, default=str))
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        name = ".".join(map(str, fault["loc"]))
-        text = (
-            f"it needs the option {name}" if fault["type"] == "missing" else f"option {name}: {_told(fault)}"
-        )
-        raise OptionError(fault["loc"], text) from error
-    return {name: getattr(read, name) for name in read.model_fields_set}
 
 
 def _check_names(file: SocietyFile) -> None:
@@ -381,6 +338,8 @@ def _check_tables(file: SocietyFile, overridden: Mapping[Place, str]) -> None:
     """Look at what the tables in files of their own say of themselves."""
     is_set = ("delivery", "redis") in overridden
     told = [("delivery", *each) for each in durability.faults(file.delivery, is_from_outside=is_set)]
+    is_set = ("election", "consul") in overridden
+    told += [("election", *each) for each in elections.faults(file.election, is_from_outside=is_set)]
     told += [("authority", *each) for each in authorities.faults(file.authority or AuthorityTable())]
     found = [file.fault((table, *place), text) for table, place, text in told]
     if found:

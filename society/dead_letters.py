@@ -21,9 +21,9 @@ from society.client import connected, operator
 from society.config import SocietyFile
 from society.errors import MisuseError, NotRunningError, SocietyError
 from society.events import Tell
+from society.keeping import open_journal
 from society.state import StateFolder
 from society.suggestions import unknown_among
-from society.wiring import open_journal
 
 REPLY_WITHIN = 5.0
 """Seconds in which an agent that runs answers."""

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from agents.base import LocutionAgent
-from society.config import AgentTable, OptionError, SocietyFile, read_options
+from society.config import AgentTable, SocietyFile
 from society.errors import SocietyError
 from society.importing import import_own
 from society.suggestions import unknown_among
+from society.validating import OptionError, read_options
 
 BUILT_IN: Mapping[str, str] = {
     "directory-facilitator": "agents.directory_facilitator:DirectoryFacilitator",

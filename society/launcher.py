@@ -21,18 +21,16 @@ from society.config import SERVER, AgentTable, SocietyFile
 from society.dashboard import DashboardError
 from society.errors import SocietyError, StartError
 from society.events import Tell, told_if_slow
+from society.keeping import Keeping, open_keeping, open_store
 from society.state import StateFolder
 from society.suggestions import unknown_among
 from society.telemetry import Telemetry
 from society.wiring import (
-    Keeping,
     embedded_server,
     import_kinds,
     make_agents,
     make_dashboards,
     mended,
-    open_keeping,
-    open_store,
     server_address,
     told,
 )

@@ -24,7 +24,7 @@ from resilience.memory import MemoryDeadLetters
 from resilience.records import RecordsError
 from resilience.redis_store import RedisJournal
 from resilience.sqlite_journal import SqliteJournal
-from society.wiring import Posted
+from society.keeping import Posted
 from tests.chaos.broken import BROKEN
 from tests.chaos.faults import unreliable
 from tests.chaos.history import History

@@ -82,14 +82,14 @@ def test_addresses_of_the_environment_stand_above_the_file(tmp_path):
     )
     assert (file.xmpp.host, file.xmpp.port) == ("::1", 7000)
     assert file.dashboard_url("one") == "http://127.0.0.1:8001/spade"
-    assert len(ADDRESS_VARIABLES) == 5
+    assert len(ADDRESS_VARIABLES) == 6
 
 
 def test_a_variable_that_there_is_not_is_refused(tmp_path):
     told = (
         "^LOCUTION_XMP_PORT: there is no such environment variable; there are LOCUTION_XMPP_HOST, "
         "LOCUTION_XMPP_PORT, LOCUTION_DASHBOARD_HOST, LOCUTION_DASHBOARD_PORT, LOCUTION_REDIS, "
-        "LOCUTION_PASSWORD_<NAME>$"
+        "LOCUTION_CONSUL, LOCUTION_PASSWORD_<NAME>$"
     )
     with pytest.raises(SocietyFileError, match=told):
         read(tmp_path, MINIMAL, LOCUTION_XMP_PORT="1")

@@ -26,13 +26,13 @@ from resilience.dead_letters import DeadLetter
 from resilience.journal import Effects
 from resilience.memory import MemoryDeadLetters, MemoryJournal
 from resilience.records import RecordsError
-from society import commands, dead_letters, running, wiring
+from society import commands, dead_letters, keeping, running
 from society.cli import main
 from society.client import operator
 from society.config import SocietyFile, load
 from society.errors import MisuseError, NotRunningError, SocietyError
+from society.keeping import Posted, open_keeping, open_store
 from society.state import StateFolder
-from society.wiring import Posted, open_keeping, open_store
 from tests.requirements import require
 from tests.resilience.redis_server import PATH, RedisServer
 from tests.society.conftest import AGENTS, Told, WriteFile
@@ -96,10 +96,10 @@ async def bury(file: SocietyFile, *letters: DeadLetter) -> None:
     state = StateFolder(file.society.state)
     state.prepare()
     store = open_store(state)
-    keeping = await open_keeping(file, state, store)
+    kept = await open_keeping(file, state, store)
     for each in letters:
-        keeping.letters.add(each)
-    await keeping.close()
+        kept.letters.add(each)
+    await kept.close()
     store.close()
 
 
@@ -285,7 +285,7 @@ async def test_what_the_server_cannot_take_stays_in_memory(caplog: pytest.LogCap
 
 
 async def test_too_many_at_once_stay_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wiring, "POSTED_AT_ONCE", 1)
+    monkeypatch.setattr(keeping, "POSTED_AT_ONCE", 1)
     memory, journal = MemoryDeadLetters(), MemoryJournal()
     letters = Posted(journal, memory)
     letters.add(letter(1))

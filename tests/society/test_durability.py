@@ -13,7 +13,7 @@ from resilience.journal import Policy
 from resilience.memory import MemoryDeadLetters, MemoryJournal
 from resilience.records import RecordsError
 from resilience.sqlite_journal import SqliteJournal
-from society import wiring
+from society import keeping
 from society.checking import look
 from society.config import SocietyFile, load
 from society.dead_letters import opened
@@ -131,30 +131,30 @@ def test_the_environment_says_where_redis_is_and_no_password_is_told(write_file:
     assert load(write_file(), {"LOCUTION_REDIS": "redis://here:2/3"}).delivery.store == "sqlite"
 
 
-async def open_one(file: SocietyFile) -> wiring.Keeping:
+async def open_one(file: SocietyFile) -> keeping.Keeping:
     state = StateFolder(file.society.state)
     state.prepare()
-    store = wiring.open_store(state)
+    store = keeping.open_store(state)
     try:
-        return await wiring.open_keeping(file, state, store)
+        return await keeping.open_keeping(file, state, store)
     finally:
         store.close()
 
 
 async def test_the_store_is_the_societys_one_file(write_file: WriteFile) -> None:
     file = load(written(write_file, lease=5))
-    keeping = await open_one(file)
-    assert isinstance(keeping.journal, SqliteJournal)
-    assert keeping.journal.path == StateFolder(file.society.state).database
-    assert keeping.journal.policy.terms.lease == 5
-    await keeping.close()
+    kept = await open_one(file)
+    assert isinstance(kept.journal, SqliteJournal)
+    assert kept.journal.path == StateFolder(file.society.state).database
+    assert kept.journal.policy.terms.lease == 5
+    await kept.close()
 
 
 async def test_in_memory_letters_are_those_of_the_journal(write_file: WriteFile) -> None:
-    keeping = await open_one(load(written(write_file, store="memory")))
-    assert isinstance(keeping.journal, MemoryJournal)
-    assert isinstance(keeping.letters, MemoryDeadLetters)
-    await keeping.close()
+    kept = await open_one(load(written(write_file, store="memory")))
+    assert isinstance(kept.journal, MemoryJournal)
+    assert isinstance(kept.letters, MemoryDeadLetters)
+    await kept.close()
 
 
 async def test_a_file_that_is_no_database_is_one_sentence(file: SocietyFile) -> None:
@@ -162,7 +162,7 @@ async def test_a_file_that_is_no_database_is_one_sentence(file: SocietyFile) -> 
     state.prepare()
     state.database.write_text("no database, and longer than the hundred bytes of a header" * 3)
     with pytest.raises(StateError, match=r"is damaged .*; restore it"):
-        await wiring.open_journal(file, state)
+        await keeping.open_journal(file, state)
 
 
 @pytest.mark.redis

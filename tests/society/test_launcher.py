@@ -12,11 +12,12 @@ import aiohttp
 import pytest
 
 from agents.base import LocutionAgent
-from resilience.memory import MemoryDeadLetters, MemoryJournal
+from resilience.memory import MemoryDeadLetters, MemoryJournal, MemoryLock
 from society import arguments, client, commands, events, launcher, wiring
 from society.client import operator, search
 from society.config import SERVER, SocietyFile, load
 from society.errors import NotRunningError, StartError, StateError
+from society.keeping import Keeping, open_store
 from society.launcher import RunningSociety, run
 from society.state import StateFolder
 from society.telemetry import Telemetry
@@ -250,7 +251,7 @@ def test_a_kind_that_calls_exit_is_one_sentence(write_file, monkeypatch):
     state = StateFolder(file.society.state)
     state.prepare()
     kinds = wiring.import_kinds(file, file.agents)
-    store = wiring.open_store(state)
-    keeping = wiring.Keeping(journal=MemoryJournal(), letters=MemoryDeadLetters())
+    store = open_store(state)
+    keeping = Keeping(journal=MemoryJournal(), letters=MemoryDeadLetters(), lock=MemoryLock())
     with closing(store), pytest.raises(StartError, match=r"^agent 'a' could not be made: one two$"):
         wiring.make_agents(file, state, kinds, store, Telemetry(), keeping)

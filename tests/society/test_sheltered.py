@@ -1,4 +1,4 @@
-"""`society.wiring.Sheltered`: no dead letter is lost because a disk is full."""
+"""`society.keeping.Sheltered`: no dead letter is lost because a disk is full."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from resilience.dead_letters import DeadLetter
 from resilience.memory import MemoryDeadLetters
 from resilience.sqlite_store import SqliteStore, StoreError
-from society.wiring import Sheltered
+from society.keeping import Sheltered
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
