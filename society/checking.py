@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ontology.interaction import INTERACTION
 from ontology.management import MANAGEMENT
+from resilience.election import ElectionError
 from society.authorities import idle
 from society.config import SERVER, SocietyFile
 from society.errors import SocietyError
-from society.keeping import open_journal, open_store
+from society.keeping import open_journal, open_lock, open_store
 from society.kinds import kind_of
 from society.state import StateFolder
 
@@ -39,6 +40,8 @@ def look(file: SocietyFile) -> Iterator[Point]:
     yield state_point
     if state_point.ok or file.delivery.store == "redis":
         yield _delivery(file)
+    if file.election.lock == "consul":
+        yield _election(file)
     folder = file.society.data
     found = (
         sum(1 for each in folder.iterdir() if each.suffix in {".csv", ".tsv", ".npz", ".parquet"})
@@ -162,14 +165,33 @@ def _delivery(file: SocietyFile) -> Point:
         await (await open_journal(file, StateFolder(file.society.state))).close()
 
     try:
-        with ThreadPoolExecutor(max_workers=1) as thread:  # a loop may run in this one
-            thread.submit(asyncio.run, reach()).result()
+        _run(reach())
     except SocietyError as error:
         return Point("delivery", False, str(error))
     if table.store == "redis":
         return Point("delivery", True, "the Redis server can be used: append-only file, no eviction")
     what = "its process" if table.durable == "process" else "the power supply"
     return Point("delivery", True, f"SQLite: what is written down survives the death of {what}")
+
+
+def _election(file: SocietyFile) -> Point:
+    async def ask() -> None:
+        lock = open_lock(file, StateFolder(file.society.state))
+        try:
+            await lock.wait_free("check")
+        finally:
+            await lock.close()
+
+    try:
+        _run(ask())
+    except (SocietyError, ElectionError) as error:
+        return Point("election", False, str(error))
+    return Point("election", True, f"Consul answers at {file.election.url}")
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    with ThreadPoolExecutor(max_workers=1) as thread:  # a loop may run in this one
+        thread.submit(asyncio.run, work).result()
 
 
 def _free(name: str, host: str, port: int) -> Point:

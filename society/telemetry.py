@@ -20,6 +20,8 @@ from behaviours.events import (
     BounceDisbelieved,
     ConversationRefused,
     Disconnected,
+    ElectionDown,
+    ElectionUp,
     Fact,
     HandlerFailed,
     MessageNotUnderstood,
@@ -179,6 +181,10 @@ def sentence_of(fact: Fact) -> str:  # noqa: PLR0912 - a branch for each trouble
             told = f"{agent} waits, because nothing can be written down: {text}"
         case StoreUp(agent=agent):
             told = f"{agent} goes on: what it has to write down can be written again"
+        case ElectionDown(agent=agent, group=group, text=text):
+            told = f"{agent} does not lead {group}, because nobody can say who does: {text}"
+        case ElectionUp(agent=agent, group=group):
+            told = f"{agent} stands for election again: it can be said who leads {group}"
         case ReplicaFollowed(agent=agent, replica=replica, conversations=conversations, messages=messages):
             told = (
                 f"{agent} goes on with what its replica {replica} has left, which lives no more: "

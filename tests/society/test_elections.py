@@ -1,0 +1,105 @@
+"""``[election]`` of the society file: who decides which agent leads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from resilience.consul_lock import ConsulLock
+from resilience.memory import MemoryLock
+from resilience.sqlite_lock import SqliteLock
+from society.checking import look
+from society.config import SocietyFile, load
+from society.errors import SocietyFileError, StartError
+from society.keeping import open_lock
+from society.state import StateFolder
+from tests.society.conftest import WriteFile, free_ports
+
+
+def written(write_file: WriteFile, **settings: object) -> Any:
+    """Write a society with an ``[election]``."""
+    told = {key: f'"{value}"' if isinstance(value, str) else value for key, value in settings.items()}
+    lines = [f"{key} = {value}" for key, value in told.items()]
+    path = write_file()
+    path.write_text(path.read_text() + "\n".join(["", "[election]", *lines, ""]))
+    return path
+
+
+def opened(file: SocietyFile) -> Any:
+    """The lock of a society."""
+    state = StateFolder(file.society.state)
+    state.prepare()
+    return open_lock(file, state)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, SqliteLock),
+        ({"lock": "sqlite", "ttl": 3}, SqliteLock),
+        ({"lock": "memory"}, MemoryLock),
+        ({"lock": "consul"}, ConsulLock),
+        ({"lock": "consul", "consul": "http://elsewhere:1", "ttl": 0.5}, ConsulLock),
+    ],
+)
+async def test_the_lock_is_what_the_file_says(
+    write_file: WriteFile, settings: dict[str, object], expected: type
+) -> None:
+    file = load(written(write_file, **settings))
+    lock = opened(file)
+    assert isinstance(lock, expected)
+    if not isinstance(lock, MemoryLock):
+        assert lock._ttl == settings.get("ttl", 1.5)
+    if isinstance(lock, ConsulLock):
+        assert lock._url == settings.get("consul", "http://127.0.0.1:8500")
+        assert lock._society == file.society.name
+    await lock.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "key", "told"),
+    [
+        ({"lock": "etcd"}, "lock", "[election] lock: should be 'sqlite', 'consul' or 'memory', not \"etcd\""),
+        ({"ttl": 0.1}, "ttl", "[election] ttl: should be greater than or equal to 0.5, not 0.1"),
+        ({"ttl": 3600}, "ttl", "[election] ttl: should be less than or equal to 60, not 3600"),
+        ({"lock": "memory", "ttl": 2}, "ttl", "[election] ttl: a lock in memory ends with its process"),
+        (
+            {"consul": "http://here:8500"},
+            "consul",
+            "[election] consul: the lock is 'sqlite'; write lock = \"consul\" too, or leave this out",
+        ),
+        ({"leader": "me"}, "leader", "[election] has no setting 'leader'"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence_with_its_line(
+    write_file: WriteFile, settings: dict[str, object], key: str, told: str
+) -> None:
+    path = written(write_file, **settings)
+    with pytest.raises(SocietyFileError) as caught:
+        load(path)
+    assert told in str(caught.value)
+    assert caught.value.line is not None
+    assert path.read_text().splitlines()[caught.value.line - 1].startswith(f"{key} = ")
+    assert "\n" not in str(caught.value)
+
+
+async def test_what_is_no_address_is_told_at_the_start(write_file: WriteFile) -> None:
+    file = load(written(write_file, lock="consul", consul="here:8500"))
+    with pytest.raises(StartError, match=r"\[election\] consul: 'here:8500' is no address of a Consul agent"):
+        opened(file)
+
+
+def test_whether_consul_answers_is_looked_at(write_file: WriteFile) -> None:
+    (port,) = free_ports(1)
+    file = load(written(write_file, lock="consul", consul=f"http://127.0.0.1:{port}"))
+    (point,) = [each for each in look(file) if each.name == "election"]
+    assert not point.ok
+    assert point.text.startswith(f"Consul does not answer at http://127.0.0.1:{port} (")
+
+
+def test_the_environment_says_where_consul_is(write_file: WriteFile) -> None:
+    path = written(write_file, lock="consul", consul="http://here:1")
+    assert load(path, {"LOCUTION_CONSUL": "http://there:2"}).election.url == "http://there:2"
+    # Another society's variable is nothing to one that has no Consul.
+    assert load(write_file(), {"LOCUTION_CONSUL": "http://there:2"}).election.lock == "sqlite"
