@@ -91,7 +91,7 @@ async def test_what_is_no_address_is_told_at_the_start(write_file: WriteFile) ->
 
 
 def test_whether_consul_answers_is_looked_at(write_file: WriteFile) -> None:
-    (port,) = free_ports(1)
+    port = free_ports(1)
     file = load(written(write_file, lock="consul", consul=f"http://127.0.0.1:{port}"))
     (point,) = [each for each in look(file) if each.name == "election"]
     assert not point.ok
