@@ -9,6 +9,7 @@ from behaviours.authority import Policy, Saying, Verdict, own_domain, tags_of
 from behaviours.clocking import system_now
 from behaviours.conversing import Seat
 from behaviours.events import Hook, MessageDisbelieved, ignore
+from behaviours.fencing import Fence
 from behaviours.sorting import protocol_of
 from behaviours.vouching import KeyRing, Vouching, nobody
 from behaviours.wire import Received, Unreadable
@@ -43,6 +44,8 @@ class Authority:
         self.policy = policy or own_domain(me.domain)
         self.ring = ring or KeyRing(me.name, nobody, MemoryRecords(), hook)
         self._vouching = Vouching(me, self.ring, clock)
+        self.fence = Fence(me.name)
+        """What keeps leaders of the past out."""
 
     def objection(self, received: Received, peer: AgentIdentifier, protocol: Protocol | None) -> str | None:
         """Why a message that begins something is not taken, in one sentence; None if it is. Ask once each.
@@ -55,7 +58,8 @@ class Authority:
         verdict = self._verdict(received.message, peer, protocol)
         if verdict.why_not is not None:
             return verdict.why_not
-        return self._vouching.fault(received, peer) if verdict.is_to_be_signed else None
+        fault = self._vouching.fault(received, peer) if verdict.is_to_be_signed else None
+        return fault or self.fence.objection(received.message)
 
     def forbids(self, message: AclMessage, peer: AgentIdentifier, protocol: Protocol | None) -> str | None:
         """Why the rules do not allow a message that begins something, in one sentence, signed or not."""
@@ -122,6 +126,8 @@ class Authority:
             else self.policy.is_to_be_signed(peer, self._me, protocol.name)
         ):
             fault = self._vouching.fault(received, peer)
+        if fault is None and role is Role.PARTICIPANT:
+            fault = self.fence.objection(received.message)
         if fault is not None:
             self.doubt(received, peer, fault)
         return fault is None

@@ -15,6 +15,7 @@ from functools import partial
 from behaviours.chronicling import Chronicle
 from behaviours.clocking import after
 from behaviours.events import ConversationEnded, ConversationOpened
+from behaviours.fencing import Office
 from behaviours.phrasing import saying, unechoed
 from behaviours.stepping import Heard, Lost, Overdue, Room, Step, Told
 from behaviours.watching import absence
@@ -58,6 +59,8 @@ class Seat:
         """Whether we have answered an act out of sequence once."""
         self.lost: Reason | None = None
         """Why something that we said has not got through, our last word included."""
+        self.office: Office | None = None
+        """In what office we began it, and say all of it."""
         self.cancel: AclMessage | None = None
         """The initiator's cancel, once it has come."""
         self.chronicle = chronicle
@@ -124,6 +127,7 @@ class Seat:
         if self.chronicle.is_behind:
             self._go(self.chronicle.again(message))
             return
+        message = message if self.office is None else self.office.stamped(message)
         moved = machine.say(self.protocol, self.conversation, message, deadline)
         for each in self._hearers(message):
             self._room.post(message, each, partial(self._unheard, each), self.chronicle)

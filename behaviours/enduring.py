@@ -20,6 +20,7 @@ from behaviours.chronicling import Chronicle, Guard, Work, key_of
 from behaviours.delivery import Delivery
 from behaviours.duplicates import Seen
 from behaviours.events import Hook, PeerLeftAlone, ReplicaReplaced
+from behaviours.fencing import Fence
 from behaviours.journaling import Journaling, Lane
 from behaviours.living import MAIN, Living
 from behaviours.outboxing import Outbox
@@ -100,6 +101,7 @@ class Enduring:
             rng=rng,
         )
         self._seen = Seen()
+        self.fence = Fence(me.name)
         self.is_closed = False
         self._works: WeakSet[Work] = WeakSet()
         """Those that something may still be written through: what is over is held by nobody."""
@@ -190,6 +192,7 @@ class Enduring:
         repeats = opened.message.performative is not Performative.SUBSCRIBE
         work = self.known(Work(self._me.name, key, lane, self.journaling, guard, is_repeatable=repeats))
         work.guarded(guard)
+        self.fence.keep(opened.message, lane)
         chronicle = work.chronicle(key)
         chronicle.write(opened)
         return chronicle

@@ -23,6 +23,7 @@ from behaviours.conversing import Seat
 from behaviours.delivery import Delivery, DeliveryResult
 from behaviours.enduring import Enduring
 from behaviours.events import ConversationTaken, Fact, Hook
+from behaviours.fencing import acting
 from behaviours.following import follow
 from behaviours.handlers import Handlers
 from behaviours.inheriting import Inheriting
@@ -187,12 +188,13 @@ class Hosting:
         left = self._left.pop(key_of(Role.INITIATOR, peer.name, message.conversation_id or ""), None)
         if left is not None:
             return left
-        work = self._work()
+        work, office = self._work(), acting.get()
+        message = message.model_copy(update={"sender": self.me, "receiver": (peer,)})
         opened = Opened(
             protocol=protocol.name,
             role=Role.INITIATOR,
             peer=peer.name,
-            message=message.model_copy(update={"sender": self.me, "receiver": (peer,)}),
+            message=message if office is None else office.stamped(message),
             at=self.now(),
             parent="" if work is None else work.key,
             replica=self._enduring.replica if work is None else "",
@@ -200,6 +202,7 @@ class Hosting:
         conversation = begun(protocol, opened)
         self._delivery.check(opened.message, peer)  # else nobody would answer
         seat = Seat(self, protocol, conversation, peer, self._enduring.begun(opened, work))
+        seat.office = office
         self._seats.add(seat)
         seat.opened(opened)
         return seat

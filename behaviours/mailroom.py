@@ -106,6 +106,7 @@ class Mailroom(Restoring):
             clock=clock,
         )
         self.authority, self._otherwise = authority, otherwise
+        authority.fence = enduring.fence
         self._complaints = Complaints(me.name, hook, self._answer, self._mention)
         self.replaying = Replaying(self, enduring, self._seats, authority, self._burying, trace)
         self._claiming = Claiming(self._take_again, self._claim, enduring.claim, self.keep)

@@ -16,6 +16,7 @@ from behaviours.chronicling import Restored, Work
 from behaviours.conversing import Seat
 from behaviours.enduring import Claimed
 from behaviours.events import DuplicateDropped
+from behaviours.fencing import office_of
 from behaviours.following import follow
 from behaviours.hosting import UNNAMED, Hosting
 from behaviours.inheriting import Left
@@ -113,6 +114,7 @@ class Restoring(Hosting):
         await self._enduring.journaling.insist(self.restore)
 
     def _go_on(self, left: Left) -> None:
+        self._enduring.fence.restore(left.snapshots)
         seats: dict[str, Seat] = {}
         for each, work in left.found:
             seat = seats[each.key] = self._seated(each, work)
@@ -132,7 +134,9 @@ class Restoring(Hosting):
         written = opened.message.receiver[0] if is_ours else opened.message.sender
         peer = written or AgentIdentifier(name=opened.peer)
         seat = Seat(self, protocol, begun(protocol, opened), peer, work.chronicle(each.key, each.events))
-        if not is_ours:
+        if is_ours:
+            seat.office = office_of(opened.message)
+        else:
             seat.replies_to = opened.message.reply_to
         self._seats.add(seat)
         return seat
