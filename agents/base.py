@@ -21,6 +21,7 @@ from spade.behaviour import CyclicBehaviour, FSMBehaviour, PeriodicBehaviour, Ti
 from spade.message import Message
 from spade.presence import PresenceManager
 
+from agents.grouped import Grouped
 from agents.speaking import Speaker
 from behaviours.authorising import Authority
 from behaviours.authority import Policy
@@ -117,7 +118,7 @@ class Ports:
         checked(self.replica)
 
 
-class LocutionAgent(Speaker, Agent):
+class LocutionAgent(Speaker, Grouped, Agent):
     """A SPADE agent that holds FIPA conversations.
 
     Args:
@@ -267,6 +268,8 @@ class LocutionAgent(Speaker, Agent):
                 try:
                     await self.on_stop()
                 finally:
+                    for group in self.groups.values():
+                        await group.leave()
                     await self._hook_after_stop()
         finally:
             await self._shut_down()

@@ -9,16 +9,14 @@ Several coordinators may stand by: they elect a leader, and only the leader is i
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 
 from agents.base import Ports, Server
 from agents.registered import RegisteredAgent
 from behaviours.contracting import Contract, Observer, Proposal
+from behaviours.grouping import Group, standing_by
 from behaviours.handlers import on
-from behaviours.leading import Leading
-from behaviours.outcomes import Answer, Expired, Fail, Failed, Outcome, Refuse, Succeeded, sentence
+from behaviours.outcomes import Answer, Expired, Fail, Failed, Outcome, Succeeded, sentence
 from behaviours.participating import Participation
 from ontology.content import AgentAction, Predicate, Term
 from ontology.errors import Cause
@@ -45,9 +43,6 @@ BID_WITHIN = 5.0
 """Seconds that learners have to make a bid: they look at the data first."""
 
 NO_LEARNER = "no learner is in the directory; start one and ask again"
-
-DECIDED_WITHIN = 5.0
-"""Seconds in which an election is decided before a coordinator says that it is ready."""
 
 ATTEMPTS = 3
 
@@ -92,12 +87,11 @@ class Coordinator(RegisteredAgent):
         super().__init__(jid, password, server, ports, directory=directory)
         self._group, self._bid_within, self._attempts = group, bid_within, attempts
         self._patience = patience
-        self._leading: Leading | None = None
 
     @property
     def is_leader(self) -> bool:
         """Whether we lead the coordinators."""
-        return self._leading is not None and self._leading.is_leader
+        return self.group(self._group).is_leader
 
     def services(self) -> tuple[ServiceDescription, ...]:
         """The leader offers coordination; those that stand by offer nothing."""
@@ -105,34 +99,22 @@ class Coordinator(RegisteredAgent):
 
     async def _hook_after_ready(self) -> None:
         """Stand for election and enter the directory."""
-        self.supervisor.start(self._stand)
+        await self.group(self._group).join()
         await super()._hook_after_ready()
-        if self._leading is not None:
-            with suppress(TimeoutError):  # it goes on trying
-                await asyncio.wait_for(self._leading.tried.wait(), DECIDED_WITHIN)
 
-    async def _hook_after_stop(self) -> None:
-        """Leave the lead to another and the directory to those who stay."""
-        if self._leading is not None:
-            await self._leading.resign()
-        await super()._hook_after_stop()
+    async def on_elected(self, group: Group) -> None:
+        """Enter the directory."""
+        await self.describe()
 
-    def _stand(self) -> Leading:
-        self._leading = Leading(
-            me=self.me.name,
-            group=self._group,
-            lock=self.ports.lock,
-            on_elected=self.describe,
-            on_deposed=self.describe,
-            hook=self.emit,
-        )
-        return self._leading
+    async def on_deposed(self, group: Group) -> None:
+        """Leave the directory to the next."""
+        await self.describe()
 
     @on(Train)
     async def train(self, action: Train, task: Participation) -> Answer:
         """Have a model trained by the learner that promises to be done first."""
         if not self.is_leader:
-            return self._standing_by()
+            return standing_by(self.me, self._group)
         task.agree()
         tell = _teller(task) if action.notify else _silent
         lost: dict[str, str] = {}
@@ -213,7 +195,7 @@ class Coordinator(RegisteredAgent):
 
     async def _pass_on(self, action: AgentAction, label: str) -> Answer:
         if not self.is_leader:
-            return self._standing_by()
+            return standing_by(self.me, self._group)
         name = label.partition(":")[0]
         found = await self._learners(ServiceDescription(type=INFERENCE, name=name))
         if isinstance(found, Fail):
@@ -241,10 +223,6 @@ class Coordinator(RegisteredAgent):
             if not known and await self._learners(ServiceDescription(type=TRAINING)) == []:
                 return NO_LEARNER
         return f"no learner has a model {name!r}; there are: {', '.join(sorted(known)) or 'none'}"
-
-    def _standing_by(self) -> Refuse:
-        text = f"{self.me.local_name} stands by; ask the leader, whom the directory names"
-        return Refuse(Cause.UNSUPPORTED_FUNCTION, text)
 
 
 def first_done(proposals: Sequence[Proposal]) -> list[Proposal]:

@@ -89,11 +89,12 @@ class Acknowledging:
                 del owed[message_id]
 
     def answer(self, peer: str, asked: tuple[str, ...]) -> None:
-        """Say what has become of messages; of one that is being processed, nothing yet."""
+        """Say what has become of messages."""
         known = {each: self._known.get((_bare(peer), each)) for each in asked}
         done = tuple(each for each, is_done in known.items() if is_done)
+        taken = tuple(each for each, is_done in known.items() if is_done is False)
         missing = tuple(each for each, is_done in known.items() if is_done is None)
-        for stanza in render(peer, Receipts(acknowledged=done, missing=missing)):
+        for stanza in render(peer, Receipts(acknowledged=done, taken=taken, missing=missing)):
             self._send(stanza)
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from behaviours.enduring import Claimed
+from behaviours.queueing import size
 from behaviours.sorting import only_begins
 from behaviours.wire import Element, Received
 from ontology.aid import AgentIdentifier
@@ -21,6 +22,9 @@ WAITING = 10_000
 """Messages of one peer that may wait. Those that begin something are refused long before (`admitting`); what
 goes on with a conversation waits as long as the store does not answer."""
 
+
+MOST = 50_000_000
+"""About how many bytes of all peers may wait, likewise."""
 
 Ahead = asyncio.Task[Claimed]
 
@@ -44,6 +48,7 @@ class Claiming:
     ) -> None:
         self._take, self._claim, self._ask, self._keep = take, claim, ask, keep
         self._lines: dict[str, deque[tuple[Received, AgentIdentifier, Element, Ahead | None]]] = {}
+        self._size = 0
 
     def waiting(self, peer: AgentIdentifier) -> int | None:
         """How many messages of a peer wait; None where none has to."""
@@ -53,7 +58,8 @@ class Claiming:
     def wait(self, received: Received, peer: AgentIdentifier, stanza: Element) -> bool:
         """Have a message wait, while one of its peer is being claimed; False: too many do already."""
         line = self._lines[peer.name]
-        if len(line) < WAITING:
+        if len(line) < WAITING and self._size < MOST:
+            self._size += size(stanza)
             line.append((received, peer, stanza, self._asked(received, peer)))
             return True
         return False
@@ -70,11 +76,13 @@ class Claiming:
             while line:
                 await asyncio.sleep(0)  # others have their turn
                 received, peer, stanza, asked = line.popleft()
+                self._size -= size(stanza)
                 if self._take(received, peer, stanza):
                     await self._claim(received, peer, stanza, asked)
                 elif asked is not None:
                     asked.cancel()  # a second copy, which has the claim of the first, or one out of place
         finally:
+            self._size -= sum(size(each[2]) for each in line)
             del self._lines[peer.name]
 
     def _asked(self, received: Received, peer: AgentIdentifier) -> Ahead | None:

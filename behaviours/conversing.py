@@ -378,17 +378,17 @@ class Seat:
 
     def _expire(self) -> None:
         deadline = self.conversation.deadline
-        if self._awaits_result and deadline is not None and self._room.now() >= deadline:
+        if deadline is None:
+            return
+        now = max(self._room.now(), deadline)  # that much time has passed, though the clock was set back
+        if self._awaits_result:
             self._awaits_result = False
-            self.chronicle.write(history.Passed(at=self._room.now(), ends=False))
+            self.chronicle.write(history.Passed(at=now, ends=False))
             self._add(Overdue())
             self._move(replace(self.conversation, deadline=None))
             return
-        moved = machine.expire(self.protocol, self.conversation, self._room.now())
-        if moved is self.conversation:
-            self._set_timer()  # the loop's clock was ahead of the wall clock
-            return
-        self.chronicle.write(history.Passed(at=self._room.now()))
+        moved = machine.expire(self.protocol, self.conversation, now)
+        self.chronicle.write(history.Passed(at=now))
         self._add(Overdue())
         self._move(moved)
 

@@ -7,10 +7,11 @@ to go on: those that a former process has left, and those of a replica that live
 
 from __future__ import annotations
 
+import asyncio
 import random
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from weakref import WeakSet
@@ -47,6 +48,8 @@ class Claimed:
     guard: Guard
     letters: tuple[str, ...] = ()
     """The dead letters that it was."""
+    at: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+    """When, in seconds of the event loop."""
 
     @property
     def is_ours(self) -> bool:
@@ -156,7 +159,15 @@ class Enduring:
 
     async def again(self, claimed: Claimed) -> Claimed:
         """Claim a message once more, after a while in which we may have ended what it has begun."""
-        return replace(claimed, claim=await self.journaling.insist(lambda: self.ask(claimed.guard)))
+        at = asyncio.get_running_loop().time()
+        claim = await self.journaling.insist(lambda: self.ask(claimed.guard))
+        return replace(claimed, claim=claim, at=at)
+
+    async def fresh(self, claimed: Claimed) -> Claimed:
+        """The claim as it is now, should it have waited for so long that it may have run out."""
+        age = asyncio.get_running_loop().time() - claimed.at
+        is_old = claimed.is_ours and age > self._journal.policy.terms.renew_every
+        return await self.again(claimed) if is_old else claimed
 
     def is_second(self, received: Received, peer: AgentIdentifier) -> bool:
         """Whether a message has come before, as far as this process knows."""

@@ -308,14 +308,13 @@ class Journaling:
 
     async def _renew(self) -> bool:
         """Renew all leases; False: the store does not answer."""
-        for lane in tuple(self._held):
-            if lane.hold is None:
-                continue
-            try:
-                is_ours = await self.journal.renew(lane.hold)
-            except RecordsError as error:
-                self._down(error)
-                return False
+        held = [(lane, lane.hold) for lane in self._held if lane.hold is not None]
+        try:
+            answers = await asyncio.gather(*(self.journal.renew(hold) for _lane, hold in held))
+        except RecordsError as error:
+            self._down(error)
+            return False
+        for (lane, _hold), is_ours in zip(held, answers, strict=True):
             if not is_ours and lane in self._held:
                 lane.give_up()
         return True

@@ -149,13 +149,18 @@ class Mailroom(Restoring):
     def _take_message(self, received: Received, stanza: Element) -> None:
         message = received.message
         peer = message.sender or AgentIdentifier(name="nobody")
+        self._enduring.outbox.heard_from(peer.jid, is_marked=received.is_marked)
+        if self._enduring.is_second(received, peer):  # of one that waits, too
+            self.emit(DuplicateDropped(agent=self.me.name, peer=peer.name))
+            return
         waiting = self._claiming.waiting(peer)
         too_much = self._admitting.objection(message, peer.name, waiting or 0)
         if waiting is not None and (too_much is None or self._seats.find(message, peer) is not None):
-            # One that is marked is asked after, and said again.
-            if not self._claiming.wait(received, peer, stanza) and not received.is_marked:
-                text = f"{waiting:,} messages of {peer} wait already"
-                self._burying.unhandled(message, peer, Cause.OVERLOADED, text)
+            if not self._claiming.wait(received, peer, stanza):
+                self._enduring.acknowledging.drop(peer.jid, received.stanza_id)  # it is said again, if marked
+                if not received.is_marked:
+                    text = f"{waiting:,} messages of {peer} wait already"
+                    self._burying.unhandled(message, peer, Cause.OVERLOADED, text)
         elif self._take_next(received, peer, stanza, too_much):
             self.keep(asyncio.get_running_loop().create_task(self._claiming.begin(received, peer, stanza)))
 
@@ -164,10 +169,6 @@ class Mailroom(Restoring):
     ) -> bool:
         """Handle a message, unless it may begin something: then it is to be claimed, and this is True."""
         message = received.message
-        self._enduring.outbox.heard_from(peer.jid, is_marked=received.is_marked)
-        if self._enduring.is_second(received, peer):
-            self.emit(DuplicateDropped(agent=self.me.name, peer=peer.name))
-            return False
         self.emit(
             MessageReceived(
                 agent=self.me.name,
@@ -181,7 +182,7 @@ class Mailroom(Restoring):
         if about is not None and message.protocol is None and message.performative is Performative.INFORM:
             self._take_notice(received, peer, about)
         elif self._complaints.is_stopped(message, peer):
-            pass  # what it has gone on with it has stopped, or cannot: nobody here waits for it
+            self._enduring.done_with(received, peer)  # it has stopped, or cannot: nobody waits for it here
         elif seat := self._seats.find(message, peer):
             self.take_in(seat, received, peer)
         elif (objection := self.authority.objection(received, peer, protocol_of(message))) is not None:

@@ -4,7 +4,7 @@ A message is written into the outbox before it goes (`resilience.outbox`). What 
 
 - an agent that **acknowledges** (every agent of ours) is asked after the message, 1, 2, 4 and 8 seconds
   later, until it says that it is processed, or missing: then it is sent again, under the same id. At last
-  it is a dead letter, and whoever said it is told.
+  it is a dead letter, and whoever said it is told. While it says that it has taken it, it is asked again.
 - a peer that **does not** (a plain SPADE agent, a chat client) is sent to once. It is recognised by its own
   messages, which bear no mark, or by its silence when it is asked; that the message was sent is all that
   anybody can know then.
@@ -19,7 +19,7 @@ import asyncio
 import random
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from functools import partial
 
@@ -42,9 +42,6 @@ from resilience.snapshots import Snapshot
 
 GRACE = 1.0
 """Seconds after its reply-by at which a message is given up: its conversation has expired by then."""
-
-ANSWERED_WITHIN = 2
-"""Attempts within which a session that is there has said what has become of a message."""
 
 SETTLED_TOGETHER = 0.05
 """Seconds in which acknowledgements are gathered before the outbox is told."""
@@ -191,18 +188,19 @@ class Outbox:
             waiting = self._waiting.get(message_id)
             if waiting is not None and outbox.settles(waiting.record, peer):
                 self._settle(message_id, is_acknowledged=True)
-        for message_id in receipts.missing:
-            waiting = self._waiting.get(message_id)
-            # Each question has one answer: else a few ids would have large messages sent without end.
-            if waiting is not None and waiting.is_asked and outbox.settles(waiting.record, peer):
+        for waiting in self._answered_for(receipts.taken, peer):
+            waiting.taken()
+        for waiting in self._answered_for(receipts.missing, peer):
+            waiting.missed(session)
+            self._write(waiting)
+
+    def _answered_for(self, ids: Iterable[str], peer: str) -> Iterator[Waiting]:
+        # Each question has one answer: else a few ids would have large messages sent without end.
+        for waiting in [self._waiting[each] for each in ids if each in self._waiting]:
+            if waiting.is_asked and outbox.settles(waiting.record, peer):
                 waiting.is_asked = False
                 self._was_there(waiting)
-                if waiting.was_missing or waiting.record.attempts > ANSWERED_WITHIN:
-                    # Nobody is any more where it was sent to: the agent lives on in another session. Not at
-                    # once, as a replica may say so that has nothing to do with the conversation.
-                    waiting.to = AgentIdentifier.of(session)
-                waiting.was_missing = True
-                self._write(waiting)
+                yield waiting
 
     def leave(self, reason: Reason | None = None) -> None:
         """Leave what stands here now to the next process, or to another replica, for that reason."""

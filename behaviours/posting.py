@@ -16,6 +16,9 @@ from ontology.content import Reason
 from resilience.breakers import Attempt
 from resilience.outbox import Outgoing
 
+ANSWERED_WITHIN = 2
+"""Attempts within which a session that is there has said what has become of a message."""
+
 OnLost = Callable[[Outgoing, Reason], None]
 """Told once that a message is given up: how it stood in the outbox, and why."""
 OnSettled = Callable[[bool], None]
@@ -92,6 +95,18 @@ class Waiting:
             self.on_settled(False)
         else:
             self.on_lost(self.record, reason)
+
+    def missed(self, session: str) -> None:
+        """Whoever is there, in that session, has said that it never came: it is to be sent again."""
+        if self.was_missing or self.record.attempts > ANSWERED_WITHIN:
+            # Nobody is any more where it was sent to: the agent lives on in another session. Not at once, as
+            # a replica may say so that has nothing to do with the conversation.
+            self.to = AgentIdentifier.of(session)
+        self.was_missing = True
+
+    def taken(self) -> None:
+        """Its receiver has it and has not come to it yet: to have asked counts as no attempt."""
+        self.record = replace(self.record, attempts=max(1, self.record.attempts - 1))
 
     def end(self, *, has_failed: bool | None) -> None:
         """Tell the peer's breaker how the attempt ended; None: nobody knows."""

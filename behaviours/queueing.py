@@ -39,7 +39,7 @@ class Turns:
     def put_nowait(self, stanza: Element) -> None:
         """Have a stanza wait behind what its sender has said before."""
         self._lines.setdefault(bare(stanza), deque()).append(stanza)
-        self._size += _size(stanza)
+        self._size += size(stanza)
         self._arrived.set()
 
     def get_nowait(self) -> Element:
@@ -54,7 +54,7 @@ class Turns:
         stanza = line.popleft()
         if line:
             self._lines[peer] = line  # behind all others
-        self._size -= _size(stanza)
+        self._size -= size(stanza)
         return stanza
 
     async def get(self) -> Element:
@@ -70,6 +70,7 @@ def bare(stanza: Element) -> str:
     return str(stanza.get("from") or "").partition("/")[0].lower()
 
 
-def _size(stanza: Element) -> int:
+def size(stanza: Element) -> int:
+    """About how many bytes it takes."""
     body = stanza.find(CLIENT + "body")
     return LEAST + len((body is not None and body.text) or "")

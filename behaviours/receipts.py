@@ -5,7 +5,8 @@ acknowledges what it gets. Everything else about receipts travels in message sta
 plain SPADE agents never see and chat clients do not show; servers are told not to store them (XEP-0334).
 
 An agent that waits for an acknowledgement does not send again: it asks after the message's id. Whoever has
-processed it says so; whoever never got it says that, and only then is it sent again. So an agent that knows
+processed it says so; whoever has it and has not come to it yet says that, and is asked again later; whoever
+never got it says that, and only then is it sent again. So an agent that knows
 nothing of receipts never gets a second copy.
 """
 
@@ -35,6 +36,8 @@ class Receipts:
     """The peer has processed them: they are done."""
     asked: tuple[str, ...] = ()
     """What has become of them?"""
+    taken: tuple[str, ...] = ()
+    """The peer has got them, and is not done with them yet."""
     missing: tuple[str, ...] = ()
     """The peer never got them: they are to be sent again."""
     sought: tuple[str, ...] = ()
@@ -53,6 +56,7 @@ class Receipts:
 _KINDS = {
     "acknowledged": "acknowledged",
     "asked": "unacknowledged",
+    "taken": "taken",
     "missing": "missing",
     "sought": "where",
     "here": "here",

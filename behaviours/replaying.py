@@ -190,8 +190,9 @@ class Replaying:
 
         # One commit: a crash leaves either the letter or the message that is to be sent.
         anew = Again(id=letter.id, made=letter.made, until=until)
-        self._enduring.outbox.post(message, to, lost, trace=self._trace, again=anew)
-        text = f"{_what(message)} goes to {to} again"
+        trace = self._trace if is_unsent else _untold  # a copy is not said a second time
+        self._enduring.outbox.post(message, to, lost, trace=trace, again=anew)
+        text = f"{_what(message)} is on its way to {to} again"
         return Replayed(letter=letter.id, done="sent", text=text)
 
     def _remembered_until(self, letter: DeadLetter) -> datetime:
@@ -211,6 +212,10 @@ class Replaying:
 
     def _is_late(self, message: AclMessage) -> bool:
         return message.reply_by is not None and message.reply_by < self._room.now()
+
+
+def _untold(_message: AclMessage, _peer: AgentIdentifier) -> None:
+    """Nobody is shown it."""
 
 
 def _what(message: AclMessage) -> str:

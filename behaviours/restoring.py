@@ -73,6 +73,7 @@ class Restoring(Hosting):
         Returns:
             None if it had; else the claim to the message, which is to be handled.
         """
+        claimed = await self._enduring.fresh(claimed)
         if claimed.claim.standing is Standing.NEW or not claimed.is_ours:
             return claimed
         async with self._restoring:

@@ -25,6 +25,9 @@ from ontology.aid import AgentIdentifier
 AT_ONCE = 20
 """Conversations of one question that are looked for in the journal."""
 
+ASKING = 100
+"""Peers whose questions are looked into at once."""
+
 
 class Seeking:
     """The questions of one agent, and its answers to those of others.
@@ -45,6 +48,7 @@ class Seeking:
     ) -> None:
         self._enduring, self._inheriting, self._seats, self._keep = enduring, inheriting, seats, keep
         self._found: WeakSet[Seat] = WeakSet()
+        self._asking: set[str] = set()
 
     def asks(self, seat: Seat) -> bool:
         """Ask where a conversation goes on; whether the question before was answered."""
@@ -71,12 +75,17 @@ class Seeking:
         here = tuple(name for name in told.sought if self._seats.of(name, bare(peer)))
         self._say(peer, Receipts(here=here))
         others = [name for name in told.sought if name not in here]
-        if others:
+        # A question that is not answered comes again; one peer has one at a time looked for, and few have.
+        if others and bare(peer) not in self._asking and len(self._asking) < ASKING:
+            self._asking.add(bare(peer))
             self._keep(asyncio.get_running_loop().create_task(self._look_for(others[:AT_ONCE], peer)))
 
     async def _look_for(self, names: list[str], peer: str) -> None:
         insist, ask = self._enduring.journaling.insist, self._inheriting.is_elsewhere
-        are_kept = [await insist(partial(ask, bare(peer), name)) for name in names]
+        try:
+            are_kept = [await insist(partial(ask, bare(peer), name)) for name in names]
+        finally:
+            self._asking.discard(bare(peer))
         self._say(peer, Receipts(kept=tuple(compress(names, are_kept))))
 
     def _say(self, peer: str, receipts: Receipts) -> None:

@@ -136,11 +136,28 @@ class SqliteFile:
             )
             try:
                 self._open()
+                self._opened = path.stat()
                 if is_handed_on:
                     self._wait_for_lock(0)
             except BaseException:
                 self.connection.close()
                 raise
+
+    def look(self) -> None:
+        """Return if the file is still where it was opened.
+
+        Raises:
+            StoreError: somebody has removed or replaced it: what is written is lost with this process.
+        """
+        try:
+            is_there = os.path.samestat(self.path.stat(), self._opened)
+        except OSError:
+            is_there = False
+        if not is_there:
+            raise StoreError(
+                self.path,
+                "was removed or replaced while it was in use; put it back, and start again whoever uses it",
+            )
 
     def close(self) -> None:
         """Close the file; safe to call again."""

@@ -37,6 +37,9 @@ CHECKPOINT = 250
 """Pieces of work, each of some 4 pages of 4 KiB, after which the log is copied into the file, with an fsync
 of both, in the thread."""
 
+LOOKED_AT = 1.0
+"""Seconds between two looks whether the file is still there."""
+
 LONG, AVOIDED = 0.005, 1.0
 """After a transaction of so many seconds the event loop writes nothing itself for so many."""
 
@@ -72,7 +75,10 @@ class SqliteJournal:
         self._batches = Batches(self._carry_out)
         self._is_durable = durable == "power"
         self._avoid_until = 0.0
+        self._look_at = 0.0
         self._since_checkpoint = 0
+        self._begins_anew = False
+        """Whether the log does, with the next transaction, which waits for the disk."""
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         try:
             self._file = self._thread.submit(_open, path, durable).result()
@@ -147,10 +153,18 @@ class SqliteJournal:
     async def _carry_out(self, works: list[Work]) -> list[Any]:
         self._since_checkpoint += len(works)
         begun = time.perf_counter()
+        if begun >= self._look_at:
+            self._look_at = begun + LOOKED_AT
+            try:
+                self._file.look()
+            except StoreError as error:
+                self._look_at = 0.0
+                return [error] * len(works)
         if not (
             self._is_durable
             or begun < self._avoid_until
             or self._since_checkpoint >= CHECKPOINT
+            or self._begins_anew
             or any(work.is_long for work in works)
         ):
             results = self._write(works)
@@ -164,8 +178,10 @@ class SqliteJournal:
         """In the thread: wait for other processes, and for the disk now and then."""
         with self._file.patience():
             results = self._write(works)
+        self._begins_anew = False
         if self._since_checkpoint >= CHECKPOINT and not _is_locked(results):
             self._since_checkpoint = 0
+            self._begins_anew = True
             with suppress(StoreError):  # the log is as good, and grows until the next time
                 self._file.run("PRAGMA wal_checkpoint(PASSIVE)")
         return results

@@ -121,11 +121,11 @@ def _faults(table: DeliveryTable, *, is_from_outside: bool) -> Iterator[tuple[st
         )
     elif table.lease >= table.retention:
         yield "lease", f"{table.lease:g} s are not shorter than retention, {table.retention:g} s"
-    elif "lease" in given and table.lease > _asked(table):
+    elif "lease" in given and table.lease > _asked(table) / 2:
         yield (
             "lease",
             (
-                f"what is not acknowledged is given up after about {_asked(table):g} s already, and "
+                f"what is not acknowledged may be given up after {_asked(table) / 2:g} s already, and "
                 f"what a dead process had is taken over after {table.lease:g} s only; raise retries or "
                 "retry_most"
             ),

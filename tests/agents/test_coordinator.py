@@ -524,7 +524,10 @@ async def test_only_the_leader_is_in_the_directory_and_answers(society: Society)
         outcome = await society.ask(action, to=second.me.name)
         assert isinstance(outcome, Refused)
         assert outcome.reason.cause == Cause.UNSUPPORTED_FUNCTION
-        assert outcome.reason.text == "second stands by; ask the leader, whom the directory names"
+        assert (
+            outcome.reason.text
+            == "second stands by; ask the leader of coordinators, whom the directory names"
+        )
 
 
 async def test_another_takes_over_when_the_leader_stops(society: Society) -> None:

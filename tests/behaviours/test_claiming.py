@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from behaviours import claiming as module
 from behaviours.claiming import Claiming
+from behaviours.handlers import Handlers
+from behaviours.receipts import MARK
 from behaviours.wire import Received, render
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
+from ontology.content import LANGUAGE
 from ontology.errors import Cause
-from tests.behaviours.fakes import Scene, element, turns
-from tests.behaviours.samples import SUMS, Add
+from resilience.inbox import Standing, Terms
+from resilience.journal import Policy
+from resilience.memory import MemoryJournal
+from tests.behaviours.fakes import ME, Scene, element, turns
+from tests.behaviours.samples import SUMS, Add, Sum
+from tests.conftest import becomes
 
 A, B = AgentIdentifier.of("a@here/1"), AgentIdentifier.of("b@here/1")
 
@@ -47,7 +55,7 @@ class Desk:
         self.heard.append((peer.local_name, received.stanza_id))
 
 
-NOWHERE: Any = None
+NOWHERE: Any = element("<message><body>b</body></message>")
 
 
 async def test_a_peer_is_heard_in_order_and_another_meanwhile() -> None:
@@ -136,6 +144,101 @@ async def test_a_peer_whose_claim_is_given_up_is_heard_again() -> None:
     assert desk.claiming.waiting(A) is None
 
 
+def asked_after(message_id: str) -> Any:
+    """The question what has become of a message."""
+    question = f"<unacknowledged xmlns='urn:locution:delivery:1'><id>{message_id}</id></unacknowledged>"
+    return element(f"<message>{question}</message>", "peer@here/1")
+
+
+class Waits:
+    """An agent whose store does not answer, and peers that have asked it for something."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, handlers: Handlers | None = None) -> None:
+        self.scene, self.answers = Scene(handlers), asyncio.Event()
+        claim = self.scene.enduring._journal.claim
+
+        async def later(*asked: Any) -> Any:
+            await self.answers.wait()
+            return await claim(*asked)
+
+        monkeypatch.setattr(self.scene.enduring._journal, "claim", later)
+
+    async def ask(self, *names: str) -> None:
+        """Ask for something under these ids."""
+        for name in names:
+            parameters = {
+                "protocol": "fipa-request",
+                "conversation_id": f"c-{name}",
+                "reply_with": f"r-{name}",
+            }
+            request = AclMessage(
+                performative=Performative.REQUEST,
+                content=SUMS.render(Add()),
+                language=LANGUAGE,
+                ontology=SUMS.label,
+                **parameters,
+            )
+            await self.scene.hear_stanza(render(request, "me@here/1", name, mark=MARK))
+
+
+async def test_what_waits_has_come_and_its_copies_are_none_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else its sender says it again, is refused for having said so much, and what it had said is done."""
+    monkeypatch.setattr("behaviours.admitting.AT_WORK", 4)
+    handled: list[Add] = []
+
+    async def handle(action: Add, _task: Any) -> Sum:
+        handled.append(action)
+        return Sum(value=0)
+
+    waits = Waits(monkeypatch, Handlers(on={Add: handle}))
+    scene = waits.scene
+    await waits.ask("m1", "m2", "m3")
+    for _each in range(5):
+        await waits.ask("m2", "m3")
+    scene.mailroom.take(asked_after("m3"))
+    assert "<taken" in scene.transport.receipts[-1]
+    waits.answers.set()
+    await becomes(lambda: len(scene.transport.said()) == 3)
+    await scene.enduring.journaling.settled()
+    assert [each.performative for each in scene.transport.said()] == [Performative.INFORM] * 3
+    assert len(handled) == 3
+    await scene.close()
+
+
+async def test_a_claim_that_has_waited_for_long_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Meanwhile another replica may have taken the message over: it is not to be handled here, too."""
+    scene = Scene(journal=MemoryJournal(Policy(terms=Terms(lease=0.3))))
+    message = AclMessage(performative=Performative.INFORM, content="x")
+    received = Received(message=message, stanza_id="m1", is_stored=False)
+    claimed = await scene.enduring.claim(received, A)
+    assert claimed.is_ours
+    assert await scene.enduring.fresh(claimed) is claimed
+    other = replace(claimed.guard.hold(ME.name), owner="another replica")
+    await scene.journal.claim(other, claimed.guard.digest, [claimed.guard.owner])
+    old = replace(claimed, at=claimed.at - 0.2)
+    assert (await scene.enduring.fresh(old)).claim.standing is Standing.BUSY
+    assert await scene.mailroom.resumes(old) is not None
+    await scene.close()
+
+
+async def test_what_waits_is_too_much_by_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST", 20_000)
+    waits = Waits(monkeypatch)
+    large = AclMessage(performative=Performative.INFORM, content="x" * 9_000)
+    await waits.ask("first")
+    for number in range(5):
+        await waits.scene.hear_stanza(render(large, "me@here/1", f"large{number}", mark=MARK))
+    waiting = waits.scene.mailroom._claiming.waiting(AgentIdentifier.of("peer@here"))
+    assert waiting == 2
+    waits.scene.mailroom.take(asked_after("large4"))
+    assert "missing" in waits.scene.transport.receipts[-1]
+    waits.answers.set()
+    await becomes(lambda: waits.scene.mailroom._claiming._size == 0)
+    await waits.scene.close()
+
+
 async def test_while_the_store_does_not_answer_no_more_waits_than_is_allowed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -160,10 +263,7 @@ async def test_while_the_store_does_not_answer_no_more_waits_than_is_allowed(
     marked = render(inform, "me@here/1", "marked", mark="<acknowledgeable xmlns='urn:locution:delivery:1'/>")
     scene.mailroom.take(element(marked, "peer@here/1"))
     assert len(scene.letters.list()) == 1
-    asked = (
-        "<message><unacknowledged xmlns='urn:locution:delivery:1'><id>marked</id></unacknowledged></message>"
-    )
-    scene.mailroom.take(element(asked, "peer@here/1"))
+    scene.mailroom.take(asked_after("marked"))
     assert "missing" in scene.transport.receipts[-1]
     assert scene.mailroom._claiming.waiting(AgentIdentifier.of("peer@here")) == 3
     await scene.close()

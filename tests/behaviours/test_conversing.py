@@ -21,7 +21,7 @@ from protocols.request import REQUEST
 from protocols.subscribe import SUBSCRIBE
 from tests.behaviours.fakes import PEER, Scene, turns
 from tests.behaviours.samples import SUMS, Add, Half, Sum
-from tests.conftest import becomes
+from tests.conftest import ManualClock, becomes
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 
@@ -93,6 +93,19 @@ async def test_a_conversation_whose_cancel_has_failed_ends_at_the_deadline_that_
     assert seat.conversation.state == "S2"
     await becomes(lambda: seat.is_over)
     assert seat.conversation.state == "EXPIRED"
+
+
+async def test_a_clock_that_is_set_back_prolongs_no_deadline() -> None:
+    clock = ManualClock(NOW)
+    scene = Scene(clock=clock)
+    seat = scene.mailroom.open(
+        REQUEST, opening(scene.mailroom, Performative.REQUEST, REQUEST, SUMS, Add(), 0.05), PEER
+    )
+    clock.advance(-600)
+    await becomes(lambda: seat.is_over)
+    assert seat.conversation.state == "EXPIRED"
+    assert isinstance(await seat.step(), Overdue)
+    await scene.close()
 
 
 @pytest.fixture

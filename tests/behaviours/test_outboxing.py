@@ -55,6 +55,22 @@ async def test_a_flood_of_missing_ends_with_a_dead_letter(scene: Scene) -> None:
     assert lost == ["peer@here was written to 5 times and did not acknowledge it"]
 
 
+async def test_what_its_receiver_has_taken_is_asked_after_until_it_is_done(scene: Scene) -> None:
+    """Its store is down, or it has too much to do: nobody is told that it did not answer."""
+    lost: list[str] = []
+    scene.mailroom.post(inform(), PEER, lambda reason: lost.append(reason.text))
+    await turns()
+    (message_id,) = [each.id for each in await scene.journal.outgoing(ME.name)]
+    for asked in range(1, 9):  # more than the attempts that a silent one is given
+        await becomes(lambda asked=asked: len(scene.transport.receipts) == asked)  # type: ignore[misc]
+        await told(scene, Receipts(taken=(message_id, "another")))
+        await told(scene, Receipts(taken=(message_id,)))
+    assert (len(scene.transport.sent), lost) == (1, [])
+    await told(scene, Receipts(acknowledged=(message_id,)))
+    await scene.enduring.journaling.settled()
+    await becomes(lambda: not scene.enduring.outbox._waiting)
+
+
 async def test_others_cannot_acknowledge(scene: Scene) -> None:
     scene.mailroom.post(inform(), PEER, lambda _reason: None)
     await turns()

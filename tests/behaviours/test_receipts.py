@@ -111,7 +111,8 @@ async def test_what_is_asked_after_is_done_missing_or_under_way(owing, sent):
     owing.take(PEER, "dropped")
     owing.drop(PEER, "dropped")
     owing.answer("bob@localhost/2", ("done", "working", "never", "dropped"))
-    assert sent.get_nowait() == Receipts(acknowledged=("done",), missing=("never", "dropped"))
+    expected = Receipts(acknowledged=("done",), taken=("working",), missing=("never", "dropped"))
+    assert sent.get_nowait() == expected
     owing.answer("carol@localhost/1", ("done",))
     assert sent.get_nowait() == Receipts(missing=("done",)), "ids are the sender's own"
     owing.close()

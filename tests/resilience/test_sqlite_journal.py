@@ -112,6 +112,11 @@ async def test_the_log_is_copied_into_the_file_in_the_thread(journal, monkeypatc
     copied = [thread for statement, thread in seen if "wal_checkpoint" in statement]
     assert len(copied) == 3
     assert not any("MainThread" in thread for thread in copied)
+    # Nor is the disk waited for as the log begins anew.
+    order = [each for each in seen if "wal_checkpoint" in each[0] or each[0] == "COMMIT"]
+    after = [order[n + 1][1] for n, each in enumerate(order[:-1]) if "wal_checkpoint" in each[0]]
+    assert after
+    assert "MainThread" not in after
     # 4 pages for each, and what a page says of itself: the log begins anew each time.
     assert journal.path.with_name("a.sqlite-wal").stat().st_size < 2 * CHECKPOINT * 4 * 4200
 
@@ -179,6 +184,21 @@ async def test_ids_past_their_retention_are_cleared_away(tmp_path):
         await journal.claim(hold(message_id=f"new{number}"), "d")
     counting = journal._thread.submit(journal._file.run, "SELECT count(*) FROM inbox")
     assert await asyncio.wrap_future(counting) == [(3,)]
+    await journal.close()
+
+
+async def test_a_file_that_is_taken_away_is_told_and_nothing_is_let_out(tmp_path, monkeypatch):
+    monkeypatch.setattr("resilience.sqlite_journal.LOOKED_AT", 0.0)
+    journal = SqliteJournal(tmp_path / "a.sqlite")
+    await commits(journal, 1)
+    journal.path.rename(tmp_path / "away")
+    fault = "was removed or replaced while it was in use; put it back, and start again whoever uses it"
+    for _time in range(2):
+        with pytest.raises(StoreError) as caught:
+            await journal.commit(Effects(agent=ME, put=(snapshot("1"),)))
+        assert str(caught.value) == f"the database {journal.path} {fault}"
+    (tmp_path / "away").rename(journal.path)
+    await commits(journal, 1)
     await journal.close()
 
 
