@@ -114,9 +114,12 @@ class Group:
 
     async def leave(self) -> None:
         """Stand no more, and give the lead to the next. Safe to call again."""
-        leading, self._leading = self._leading, None
+        leading = self._leading
         if leading is not None:
-            await leading.resign()
+            try:
+                await leading.resign()
+            finally:
+                self._leading = None if self._leading is leading else self._leading
 
     async def __aenter__(self) -> Group:
         await self.join()
