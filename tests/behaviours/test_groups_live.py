@@ -1,4 +1,4 @@
-"""Task groups of agents over a real server: one leads, the others stand by, and none obeys a former leader."""
+"""Task groups of agents over a real server: one leads, the others stand by, a former leader is not obeyed."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def test_one_leads_and_whoever_stands_by_refuses(world: World) -> None:
     assert {name: request.user_parameters[name] for name in (GROUP, TERM)} == {GROUP: "sums", TERM: "1"}
     answers = [each for each in said if each.receiver and each.receiver[0].local_name == "asker"]
     assert [GROUP in each.user_parameters for each in answers] == [False, False], "it answers as itself"
-    with pytest.raises(NotLeadingError, match="^second does not lead sums and cannot act as if it did$"):
+    with pytest.raises(NotLeadingError, match=r"^second does not lead sums and cannot act as if it did$"):
         second.group("sums").acting().__enter__()
     assert acting.get() is None
 
@@ -125,10 +125,7 @@ async def test_while_nobody_can_say_who_leads_nobody_does(world: World) -> None:
     assert not member.group("sums").is_leader
     lock.is_down = False
     await world.fact(LeaderElected, agent=member.me.name, term=1)
-    assert [type(each) for each in (*world.of(ElectionDown), *world.of(ElectionUp))] == [
-        ElectionDown,
-        ElectionUp,
-    ]
+    assert (len(world.of(ElectionDown)), len(world.of(ElectionUp))) == (1, 1)
 
 
 @pytest.mark.parametrize("name", ["", "a\nb", "x" * 101])
