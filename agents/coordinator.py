@@ -113,8 +113,13 @@ class Coordinator(RegisteredAgent):
     @on(Train)
     async def train(self, action: Train, task: Participation) -> Answer:
         """Have a model trained by the learner that promises to be done first."""
-        if not self.is_leader:
+        group = self.group(self._group)
+        if not group.is_leader:
             return standing_by(self.me, self._group)
+        with group.acting():
+            return await self._have_trained(action, task)
+
+    async def _have_trained(self, action: Train, task: Participation) -> Answer:
         task.agree()
         tell = _teller(task) if action.notify else _silent
         lost: dict[str, str] = {}
@@ -194,8 +199,13 @@ class Coordinator(RegisteredAgent):
         return [each.name.name for each in found if each.name is not None]
 
     async def _pass_on(self, action: AgentAction, label: str) -> Answer:
-        if not self.is_leader:
+        group = self.group(self._group)
+        if not group.is_leader:
             return standing_by(self.me, self._group)
+        with group.acting():
+            return await self._ask_whoever_has_it(action, label)
+
+    async def _ask_whoever_has_it(self, action: AgentAction, label: str) -> Answer:
         name = label.partition(":")[0]
         found = await self._learners(ServiceDescription(type=INFERENCE, name=name))
         if isinstance(found, Fail):
