@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PACKAGES := ontology protocols resilience learning behaviours agents society
 
-.PHONY: help demo test chaos cost check style types lock clean
+.PHONY: help demo test chaos failover cost check style types lock clean
 
 help: ## show what can be made
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -19,6 +19,9 @@ test: $(VENV)/.test ## run the whole test suite
 
 chaos: $(VENV)/.test ## kill processes at random while they talk, and look that nothing is lost
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+failover: $(VENV)/.test ## kill and freeze the leader of a group, and measure how soon another one leads
+	@$(BIN)/python -m tests.failover --plot docs/failover.svg $(ARGS)
 
 cost: $(VENV)/.test ## measure what the guarantees cost, over a real Prosody
 	@$(BIN)/python -m tests.chaos.cost $(ARGS)

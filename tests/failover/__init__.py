@@ -1,0 +1,1 @@
+"""How soon a group has a new leader: `python -m tests.failover`."""

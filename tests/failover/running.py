@@ -1,0 +1,240 @@
+"""Killing and freezing the leader of a group, again and again, and what its worker made of that."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from agents.base import Ports, Server
+from behaviours.events import ConversationRefused, Fact
+from behaviours.fencing import office_of
+from behaviours.handlers import on
+from behaviours.outcomes import Answer
+from behaviours.participating import Participation
+from society.xmpp_server import CertificateAuthority, XmppServer
+from tests.behaviours.samples import Add, Asker, Sum
+from tests.chaos.processes import Process, says_ready
+from tests.resilience.consul_server import ConsulServer
+
+MEMBERS = ("ann", "ben", "cid")
+
+WITHIN = 30.0
+"""Seconds in which there has to be a new leader; far more than is hoped for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accepted:
+    """Something that the worker did for a leader."""
+
+    leader: str
+    term: int
+
+
+class Worker(Asker):
+    """Notes for which leaders it works."""
+
+    accepted: list[Accepted]
+
+    @on(Add)
+    async def add(self, action: Add, task: Participation) -> Answer:
+        """Add."""
+        office = office_of(task.message)
+        assert office is not None
+        self.accepted.append(Accepted(leader=task.initiator.local_name, term=office.term))
+        return Sum(value=action.a + action.b)
+
+
+class Member:
+    """One member's process, and what it says."""
+
+    def __init__(self, name: str, place: Mapping[str, object], folder: Path, told: asyncio.Event) -> None:
+        self.name = name
+        told_place = json.dumps({**place, "jid": f"{name}@localhost"})
+        command = [sys.executable, "-m", "tests.failover.member", told_place]
+        self.process = Process(name, lambda _life: command, folder, says_ready)
+        self.elected: list[tuple[int, float]] = []
+        """Terms, and when each began by the machine's monotonic clock."""
+        self.deposed: list[int] = []
+        self._told = told
+        self._reading: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start it, or start it anew."""
+        await self.process.start()
+        self._reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        while line := await self.process.line():
+            what, term, when = line.split()
+            if what == "elected":
+                self.elected.append((int(term), float(when)))
+            else:
+                self.deposed.append(int(term))
+            self._told.set()
+
+    @property
+    def term(self) -> int:
+        """The latest term in which it led; 0 for none."""
+        return self.elected[-1][0] if self.elected else 0
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self.process.child is not None
+        self.process.child.send_signal(number)
+
+    async def kill(self) -> None:
+        """Kill it."""
+        await self.process.kill()
+        if self._reading is not None:
+            await self._reading
+            self._reading = None
+
+
+@dataclass
+class Found:
+    """What came of a run."""
+
+    killed: list[float] = field(default_factory=list)
+    """Seconds from each kill until another one led."""
+    frozen: list[float] = field(default_factory=list)
+    """Likewise, from each freeze."""
+    accepted: list[Accepted] = field(default_factory=list)
+    refused: int = 0
+    """Requests of leaders of the past."""
+    terms: dict[int, str] = field(default_factory=dict)
+    """Who led in each."""
+
+    @property
+    def faults(self) -> list[str]:
+        """What must not be: a term of two leaders, or work for a leader of the past."""
+        found, highest = [], 0
+        for each in self.accepted:
+            if self.terms.get(each.term) != each.leader:
+                found.append(f"{each.leader} was obeyed in term {each.term}, of {self.terms.get(each.term)}")
+            if each.term < highest:
+                found.append(f"term {each.term} was obeyed after term {highest}")
+            highest = max(highest, each.term)
+        return found
+
+
+class Running:
+    """A group of three over the embedded server, and its worker.
+
+    Args:
+        folder: for everything.
+        lock: ``"consul"`` or ``"sqlite"``.
+        ttl: seconds of the lock.
+        in_flight: requests that the leader has under way.
+        is_stubborn: whether a leader that was deposed goes on as if it led, and has to be refused.
+    """
+
+    def __init__(
+        self, folder: Path, lock: str, ttl: float, in_flight: int, *, is_stubborn: bool = False
+    ) -> None:
+        self._folder, self._lock, self._ttl, self._in_flight = folder, lock, ttl, in_flight
+        self._is_stubborn = is_stubborn
+        self._told = asyncio.Event()
+        self.found = Found()
+
+    async def run(self, kills: int, freezes: int) -> Found:
+        """Do it all."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        consul = ConsulServer(self._folder / "consul") if self._lock == "consul" else None
+        authority = CertificateAuthority.open(self._folder / "authority")
+        names = dict.fromkeys((*MEMBERS, "worker"), "secret")
+        xmpp = XmppServer(domain="localhost", port=0, authority=authority, passwords=names)
+        await xmpp.start()
+        server = Server(host="127.0.0.1", port=xmpp.port, ca_file=authority.file)
+        worker = Worker("worker@localhost", "secret", server, Ports(hook=self._note))
+        worker.accepted = self.found.accepted
+        await worker.start()
+        place = {
+            "port": xmpp.port,
+            "ca_file": str(authority.file),
+            "lock": self._lock,
+            "where": consul.url if consul else str(self._folder / "lock.sqlite"),
+            "ttl": self._ttl,
+            "worker": worker.me.name,
+            "in_flight": self._in_flight,
+            "is_stubborn": self._is_stubborn,
+        }
+        members = [Member(name, place, self._folder, self._told) for name in MEMBERS]
+        try:
+            if consul is not None:
+                await asyncio.to_thread(consul.ready)
+            await asyncio.gather(*(each.start() for each in members))
+            leader = await self._leader_above(0, members)
+            for number in range(kills + freezes):
+                await self._works_for(leader)
+                is_kill = number < kills
+                leader = await (self._kill if is_kill else self._freeze)(leader, members)
+            await self._works_for(leader)
+        finally:
+            for each in members:
+                await each.kill()
+            await worker.stop()
+            await xmpp.stop()
+            if consul is not None:
+                consul.stop()
+        self.found.terms = {term: each.name for each in members for term, _when in each.elected}
+        return self.found
+
+    def _note(self, fact: Fact) -> None:
+        if isinstance(fact, ConversationRefused):
+            self.found.refused += 1
+            self._told.set()
+
+    async def _kill(self, leader: Member, members: Sequence[Member]) -> Member:
+        others = [each for each in members if each is not leader]
+        begun = time.monotonic()
+        await leader.kill()
+        following = await self._leader_above(leader.term, others)
+        self.found.killed.append(following.elected[-1][1] - begun)
+        await leader.start()
+        return following
+
+    async def _freeze(self, leader: Member, members: Sequence[Member]) -> Member:
+        others = [each for each in members if each is not leader]
+        begun = time.monotonic()
+        leader.signal(signal.SIGSTOP)
+        try:
+            following = await self._leader_above(leader.term, others)
+            self.found.frozen.append(following.elected[-1][1] - begun)
+            await self._works_for(following)
+        finally:
+            leader.signal(signal.SIGCONT)
+        await self._until(lambda: leader.term in leader.deposed)
+        if self._is_stubborn:
+            await self._until(lambda: self.found.refused > 0)
+        return following
+
+    async def _leader_above(self, term: int, members: Sequence[Member]) -> Member:
+        await self._until(lambda: max(each.term for each in members) > term)
+        return max(members, key=lambda each: each.term)
+
+    async def _works_for(self, leader: Member) -> None:
+        """Wait until the worker has done something for the leader of this term, with much under way."""
+        goal = len(self.found.accepted) + self._in_flight
+        await self._until(
+            lambda: (
+                len(self.found.accepted) >= goal
+                and any(each.term == leader.term for each in self.found.accepted[-self._in_flight :])
+            )
+        )
+
+    async def _until(self, holds: object) -> None:
+        assert callable(holds)
+        async with asyncio.timeout(WITHIN):
+            while not holds():
+                self._told.clear()
+                try:
+                    async with asyncio.timeout(0.05):  # the worker's list tells nobody
+                        await self._told.wait()
+                except TimeoutError:
+                    pass
