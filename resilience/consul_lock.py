@@ -25,6 +25,7 @@ import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -34,7 +35,7 @@ from consul.aio import Consul
 from consul.callback import CB
 
 from resilience.beating import Beating
-from resilience.election import TTL, ElectionError
+from resilience.election import TTL, ElectionError, Led
 
 T = TypeVar("T")
 
@@ -100,7 +101,8 @@ class ConsulLock:
     async def acquire(self, group: str, candidate: str) -> int | None:
         """Try to take the lock at once: the term, or None where somebody else has it."""
         seat = self._seats.get((group, candidate)) or await self._sit(group, candidate)
-        key, value = self._key(group), json.dumps({"locution": 1, "group": group, "leader": candidate})
+        told = {"locution": 1, "group": group, "leader": candidate, "since": datetime.now(UTC).isoformat()}
+        key, value = self._key(group), json.dumps(told)
         try:
             is_taken = await self._ask(lambda consul: consul.kv.put(key, value, acquire=seat.session))
             entry = await self._read(group)
@@ -165,6 +167,13 @@ class ConsulLock:
                 )
             await self._ask(lambda consul: consul.session.destroy(seat.session), self._ttl)
             await self._ask(lambda consul: consul.agent.service.deregister(seat.service), self._ttl)
+
+    async def groups(self) -> Mapping[str, Led | None]:
+        """Who leads each group that somebody has led, by its name; None where nobody does now."""
+        start, end = self._key("").removesuffix("/leader"), "/leader"
+        _index, entries = await self._ask(lambda consul: consul.kv.get(start, recurse=True))
+        keys = {entry["Key"]: entry for entry in entries or () if entry["Key"].endswith(end)}
+        return {key.removeprefix(start).removesuffix(end): _led(keys[key]) for key in sorted(keys)}
 
     async def close(self) -> None:
         """Stand nowhere any more, and close the connections; safe to call again."""
@@ -296,6 +305,16 @@ class ConsulLock:
                 warnings.simplefilter("ignore", DeprecationWarning)
                 self._client = Consul(host, port, self._token, scheme)
         return self._client
+
+
+def _led(entry: Mapping[str, Any]) -> Led | None:
+    """Who holds a key; None where nobody does, or a stranger."""
+    try:
+        told = json.loads(entry["Value"] or b"")
+        since = datetime.fromisoformat(told["since"])
+        return Led(leader=str(told["leader"]), term=int(entry["ModifyIndex"]), since=since)
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 class _UnknownError(ElectionError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
@@ -99,6 +100,16 @@ class ElectionError(Exception):
     """Nobody can say who leads; the text is one sentence: what was asked, why it failed, how to mend it."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Led:
+    """One leadership, as the lock has it."""
+
+    leader: str
+    """The bare JID."""
+    term: int
+    since: datetime
+
+
 class Lock(Protocol):
     """What decides: at most one candidate of a group holds it, and each time under a higher term.
 
@@ -122,6 +133,9 @@ class Lock(Protocol):
 
     async def leave(self, group: str, candidate: str) -> None:
         """Stand no more: nothing is left of the candidate, and the lock is free if it held it."""
+
+    async def groups(self) -> Mapping[str, Led | None]:
+        """Who leads each group that somebody has led, by its name; None where nobody does now."""
 
     async def close(self) -> None:
         """Stand nowhere any more, and ask nothing any more; safe to call again."""

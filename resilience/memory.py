@@ -7,10 +7,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from resilience import inbox
 from resilience.dead_letters import LETTERS, DeadLetter
+from resilience.election import Led
 from resilience.inbox import Claim, Entry, Hold, InboxKey, Phase
 from resilience.journal import Depth, Effects, Outcome, Policy, guard
 from resilience.outbox import Outgoing
@@ -83,6 +84,7 @@ class MemoryLock:
     def __init__(self) -> None:
         self._terms: dict[str, int] = {}
         self._holders: dict[str, str] = {}
+        self._since: dict[str, datetime] = {}
         self._changed = asyncio.Condition()
 
     async def acquire(self, group: str, candidate: str) -> int | None:
@@ -90,7 +92,7 @@ class MemoryLock:
         if group in self._holders:
             return None
         self._terms[group] = self._terms.get(group, 0) + 1
-        self._holders[group] = candidate
+        self._holders[group], self._since[group] = candidate, datetime.now(UTC)
         return self._terms[group]
 
     async def wait_free(self, group: str) -> None:
@@ -118,6 +120,15 @@ class MemoryLock:
             del self._holders[group]
             async with self._changed:
                 self._changed.notify_all()
+
+    async def groups(self) -> Mapping[str, Led | None]:
+        """Who leads each group that somebody has led, by its name."""
+        return {
+            group: Led(leader=self._holders[group], term=term, since=self._since[group])
+            if group in self._holders
+            else None
+            for group, term in sorted(self._terms.items())
+        }
 
     async def close(self) -> None:
         """Nothing is to be done."""

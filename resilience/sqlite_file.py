@@ -89,7 +89,8 @@ CREATE TABLE leaders (
     term INTEGER NOT NULL,
     boot TEXT NOT NULL,  -- what tells the runs of the machine apart
     beaten_at REAL NOT NULL,  -- seconds by the machine's monotonic clock
-    ttl REAL NOT NULL
+    ttl REAL NOT NULL,
+    since TEXT NOT NULL  -- ISO 8601 with its zone
 ) WITHOUT ROWID;
 """,
 )

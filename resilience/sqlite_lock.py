@@ -10,14 +10,15 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
 from resilience.beating import Beating
-from resilience.election import TTL, ElectionError
+from resilience.election import TTL, ElectionError, Led
 from resilience.sqlite_file import SqliteFile, StoreError
 
 T = TypeVar("T")
@@ -105,6 +106,10 @@ class SqliteLock:
             if (name, seat.candidate) == (group, candidate):
                 await self.release(group, term)
 
+    async def groups(self) -> Mapping[str, Led | None]:
+        """Who leads each group that somebody has led, by its name; None where nobody does now."""
+        return await self._do(self._groups)
+
     async def close(self) -> None:
         """Hold nothing any more, and close the file; safe to call again."""
         for group, term in tuple(self._seats):
@@ -132,7 +137,8 @@ class SqliteLock:
         with self._file.transaction():
             if self._is_held(group):
                 return None
-            row = (group, candidate, token, self._boot, self._clock(), self._ttl)
+            since = datetime.now(UTC).isoformat()
+            row = (group, candidate, token, self._boot, self._clock(), self._ttl, since)
             ((term,),) = self._file.run(_TAKE, row)
             return int(term)
 
@@ -141,18 +147,31 @@ class SqliteLock:
         return changed == 1
 
     def _is_held(self, group: str) -> bool:
-        for boot, beaten_at, ttl in self._file.run(_HOLDER, (group,)):
-            # A sign of life in the future is of another run of the machine that could not be told apart.
-            return bool(boot == self._boot and 0 <= self._clock() - beaten_at < ttl)
-        return False
+        return any(self._is_alive(*row) for row in self._file.run(_HOLDER, (group,)))
+
+    def _is_alive(self, token: str, boot: str, beaten_at: float, ttl: float) -> bool:
+        # A sign of life in the future is of another run of the machine that could not be told apart.
+        return token != "" and boot == self._boot and 0 <= self._clock() - beaten_at < ttl
+
+    def _groups(self) -> Mapping[str, Led | None]:
+        return {
+            group: Led(leader=holder, term=term, since=datetime.fromisoformat(since))
+            if self._is_alive(*alive)
+            else None
+            for group, holder, term, since, *alive in self._file.run(_GROUPS)
+        }
 
 
-_HOLDER = "SELECT boot, beaten_at, ttl FROM leaders WHERE group_name = ? AND token != ''"
+_HOLDER = "SELECT token, boot, beaten_at, ttl FROM leaders WHERE group_name = ?"
+_GROUPS = (
+    "SELECT group_name, holder, term, since, token, boot, beaten_at, ttl FROM leaders ORDER BY group_name"
+)
 _TAKE = (
-    "INSERT INTO leaders (group_name, holder, token, boot, beaten_at, ttl, term) "
-    "VALUES (?, ?, ?, ?, ?, ?, 1) "
+    "INSERT INTO leaders (group_name, holder, token, boot, beaten_at, ttl, since, term) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, 1) "
     "ON CONFLICT (group_name) DO UPDATE SET holder = excluded.holder, token = excluded.token, "
-    "boot = excluded.boot, beaten_at = excluded.beaten_at, ttl = excluded.ttl, term = term + 1 RETURNING term"
+    "boot = excluded.boot, beaten_at = excluded.beaten_at, ttl = excluded.ttl, since = excluded.since, "
+    "term = term + 1 RETURNING term"
 )
 _BEAT = "UPDATE leaders SET beaten_at = ? WHERE group_name = ? AND token = ?"
 _FREE = "UPDATE leaders SET token = '', holder = '' WHERE group_name = ? AND token = ?"

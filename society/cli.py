@@ -15,9 +15,8 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from society import running
+from society import offline, running
 from society.errors import MisuseError, SocietyError
-from society.events import tell_as_json
 from society.options import (
     agent_option,
     ask,
@@ -155,6 +154,17 @@ def agents(path: Path, *, as_json: bool) -> int:
     return ask(as_json, lambda tell: commands.agents(file, tell))
 
 
+@cli.command(short_help="List task groups and who leads them.")
+@file_option
+@json_option
+def groups(path: Path, *, as_json: bool) -> int:
+    """List the task groups that somebody has led, and who leads them now, in which term and since when."""
+    from society import commands
+
+    file = load(path)
+    return ask(as_json, lambda tell: commands.groups(file, tell))
+
+
 @cli.command(short_help="Look whether the society would run here.")
 @file_option
 @json_option
@@ -222,23 +232,6 @@ def send(
     return ask(as_json, lambda other: commands.send(file, message, wait, tell or other, shape))
 
 
-@cli.command(short_help="Print an ACL message in another form.")
-@click.argument("source", metavar="[FILE|-]", default="-")
-@format_option
-@json_option
-def show(source: str, form: str | None, *, as_json: bool) -> int:
-    """Print the ACL message in a file, or by default from standard input, for people or in a written form.
-
-    The form that it has is found out: JSON, FIPA00070 or FIPA00071.
-    """
-    from society import messages
-
-    shape = form_of(form, as_json=as_json)
-    message = messages.load(source)
-    write_line(messages.readable(message) if shape is None else messages.written(message, shape))
-    return 0
-
-
 @cli.group("dead-letters", short_help="What could not be delivered or handled.", no_args_is_help=False)
 def dead_letters_group() -> None:
     """What could not be delivered, read or handled: list it, show it, replay it, drop it."""
@@ -302,66 +295,8 @@ def dead_letters_drop(id: str, path: Path, agent: str | None, *, as_json: bool) 
     return ask(as_json, lambda tell: dead_letters.dropped(file, id, agent, tell))
 
 
-@cli.group("ontology", short_help="List ontologies, or write one for other programs.", no_args_is_help=False)
-def ontology_group() -> None:
-    """List ontologies, or write one for other programs."""
-
-
-@ontology_group.command("list", short_help="List the built-in ontologies.")
-@json_option
-def ontology_list(*, as_json: bool) -> int:
-    """List the built-in ontologies and their terms."""
-    from society.ontologies import listed
-
-    for label, terms in listed():
-        if as_json:
-            tell_as_json("ontology", label=label, terms=terms)
-        else:
-            write_line(f"{label}: {', '.join(terms)}")
-    return 0
-
-
-@ontology_group.command("export", short_help="Write an ontology as JSON Schema or OWL.")
-@click.argument("name")
-@click.option("--format", "form", type=click.Choice(["json-schema", "owl"]), default="json-schema")
-def ontology_export(name: str, form: str) -> int:
-    """Write the ontology NAME, or one of your own as package.module:VARIABLE; OWL is written in Turtle."""
-    from society.ontologies import export, find
-
-    write_line(export(find(name), form))
-    return 0
-
-
-@cli.command(short_help="Show the interaction protocols.")
-@click.argument("name", required=False)
-@click.option("--mermaid", is_flag=True, help="Draw NAME as a Mermaid state diagram.")
-@json_option
-def protocols(name: str | None, *, mermaid: bool, as_json: bool) -> int:
-    """List the interaction protocols, or show how NAME goes, e.g. fipa-request."""
-    from society import conversations
-
-    if mermaid and (name is None or as_json):
-        raise click.UsageError("--mermaid draws one protocol: name it, and leave out --json")
-    if as_json:
-        for table in conversations.tables(name):
-            tell_as_json("protocol", **conversations.record_of(table))
-        return 0
-    if name is None:
-        lines = conversations.summary()
-    else:
-        lines = (conversations.drawn if mermaid else conversations.described)(conversations.protocol_of(name))
-    write_line("\n".join(lines))
-    return 0
-
-
-@cli.command(short_help="Say who broke which rule in a recorded trace.")
-@click.argument("trace", type=click.Path(path_type=Path))
-@json_option
-def audit(trace: Path, *, as_json: bool) -> int:
-    """Say which agent broke which rule of which protocol in TRACE, as [society] trace has recorded it."""
-    from society import conversations
-
-    return conversations.judge(trace, None if as_json else write_line)
+for _command in offline.COMMANDS:
+    cli.add_command(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

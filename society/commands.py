@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import aclosing
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
@@ -24,12 +25,15 @@ from behaviours.outcomes import (
 from ontology.acl import AclMessage
 from ontology.content import Term
 from ontology.tasks import Predict, Predictions, Train, Trained
+from resilience.election import ElectionError
 from society import instrument, messages
 from society.client import connected, coordinator, operator, search
 from society.config import SocietyFile
 from society.dead_letters import opened
-from society.errors import SocietyError
+from society.errors import SocietyError, StartError
 from society.events import Tell
+from society.keeping import open_lock
+from society.state import StateFolder
 from society.tables import Table, batches, is_same
 from society.wiring import depth_of
 
@@ -118,6 +122,33 @@ async def agents(file: SocietyFile, tell: Tell) -> int:
             delivery=depths.get(name),
         )
     tell("listed", agents=len(found), directory=file.directory)
+    return 0
+
+
+async def groups(file: SocietyFile, tell: Tell) -> int:
+    """List the task groups and who leads them, as the lock of the society has it."""
+    if file.election.lock == "memory":
+        raise StartError(f'{file.path}: [election] lock is "memory": who leads only that process knows')
+    state = StateFolder(file.society.state)
+    if file.election.lock == "sqlite" and not state.database.exists():
+        tell("groups", groups=0)
+        return 0
+    lock = open_lock(file, state)
+    try:
+        found = await lock.groups()
+    except ElectionError as error:
+        raise StartError(str(error)) from error
+    finally:
+        await lock.close()
+    now = datetime.now(UTC)
+    for name, led in found.items():
+        if led is None:
+            tell("group", name=name, leader=None, term=None, since=None, seconds=None)
+        else:
+            seconds = max(0.0, (now - led.since).total_seconds())
+            since = led.since.isoformat(timespec="seconds")
+            tell("group", name=name, leader=led.leader, term=led.term, since=since, seconds=round(seconds, 1))
+    tell("groups", groups=len(found))
     return 0
 
 

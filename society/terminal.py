@@ -49,6 +49,8 @@ class Terminal:
             "predicted": self._predicted,
             "agent": self._agent,
             "listed": self._listed,
+            "group": self._group,
+            "groups": self._groups,
             "reply": self._reply,
             "check": self._check,
             "dead-letter": self._dead_letter,
@@ -218,6 +220,19 @@ class Terminal:
     def _listed(self, agents: int, directory: str) -> None:
         if not agents:
             self._say(f"nobody is registered at {escape(directory)}")
+
+    def _group(
+        self, name: str, leader: str | None, term: int | None, since: str | None, seconds: float | None
+    ) -> None:
+        if leader is None:
+            self._say(f"{escape(name)}: [yellow]nobody leads[/]")
+        else:
+            led = f"leads in term {term} for {seconds:,.0f} s, since {since}"
+            self._say(f"{escape(name)}: [bold]{escape(leader)}[/] {led}")
+
+    def _groups(self, groups: int) -> None:
+        if not groups:
+            self._say("nobody has led a group yet")
 
     def _reply(self, reply: AclMessage) -> None:
         self._say(f"[bold]{reply.performative.value}[/] from {escape(str(reply.sender))}")

@@ -62,7 +62,7 @@ ALLOWED: Mapping[str, Allowed] = {
     "slixmpp": Allowed(where=("behaviours/wire.py", "behaviours/connection.py")),
     # py-consul lets its errors through.
     "aiohttp": Allowed(where=("society/dashboard.py", "resilience/consul_lock.py")),
-    "click": Allowed(where=("society/cli.py", "society/options.py")),
+    "click": Allowed(where=("society/cli.py", "society/offline.py", "society/options.py")),
     "rich": Allowed(where=("society/cli.py", "society/terminal.py"), files=1),
     # behaviours/signing.py: signatures hold from agent to agent, so they are made beside the wire.
     "cryptography": Allowed(where=("society/xmpp_server/*", "behaviours/signing.py")),

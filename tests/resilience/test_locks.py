@@ -7,6 +7,7 @@ import socket
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,22 @@ async def test_of_many_that_reach_for_it_one_has_it(make: Make) -> None:
     locks = [make() for _each in range(5)]
     terms = await asyncio.gather(*(lock.acquire("g", f"{n}@here") for n, lock in enumerate(locks)))
     assert len([each for each in terms if each is not None]) == 1
+
+
+async def test_who_leads_is_told(make: Make) -> None:
+    first, second = make(), make()
+    assert await second.groups() == {}
+    before = datetime.now(UTC)
+    term = await taken(first, "a@here", "one")
+    gone = await taken(first, "a@here", "two")
+    await first.release("two", gone)
+    told = await second.groups()
+    assert list(told) == ["one", "two"]
+    assert told["two"] is None
+    led = told["one"]
+    assert led is not None
+    assert (led.leader, led.term) == ("a@here", term)
+    assert before <= led.since <= datetime.now(UTC)
 
 
 # -- what memory has not: death --------------------------------------------------------------------

@@ -9,12 +9,14 @@ import pytest
 from resilience.consul_lock import ConsulLock
 from resilience.memory import MemoryLock
 from resilience.sqlite_lock import SqliteLock
+from society import commands
 from society.checking import look
 from society.config import SocietyFile, load
 from society.errors import SocietyFileError, StartError
 from society.keeping import open_lock
 from society.state import StateFolder
-from tests.society.conftest import WriteFile, free_ports
+from society.terminal import Terminal
+from tests.society.conftest import Told, WriteFile, free_ports
 
 
 def written(write_file: WriteFile, **settings: object) -> Any:
@@ -103,3 +105,50 @@ def test_the_environment_says_where_consul_is(write_file: WriteFile) -> None:
     assert load(path, {"LOCUTION_CONSUL": "http://there:2"}).election.url == "http://there:2"
     # Another society's variable is nothing to one that has no Consul.
     assert load(write_file(), {"LOCUTION_CONSUL": "http://there:2"}).election.lock == "sqlite"
+
+
+async def test_who_leads_is_listed(write_file: WriteFile, start: Any, told: Told) -> None:
+    file = load(write_file())
+    listed = Told()
+    assert await commands.groups(file, listed) == 0
+    assert listed.events == [("groups", {"groups": 0})]
+    society = await start(file)
+    await told.wait_for("ready")
+    listed = Told()
+    assert await commands.groups(file, listed) == 0
+    (event, group), last = listed.events
+    assert (event, last) == ("group", ("groups", {"groups": 1}))
+    assert (group["name"], group["leader"], group["term"]) == ("coordinators", "coordinator@localhost", 1)
+    assert 0 <= group["seconds"] < 60
+    await society.stop()
+    listed = Told()
+    assert await commands.groups(file, listed) == 0
+    assert listed.events[0] == (
+        "group",
+        {"name": "coordinators", "leader": None, "term": None, "since": None, "seconds": None},
+    )
+
+
+async def test_what_only_one_process_knows_cannot_be_listed(write_file: WriteFile) -> None:
+    file = load(written(write_file, lock="memory"))
+    with pytest.raises(StartError, match=r'\[election\] lock is "memory": who leads only that process knows'):
+        await commands.groups(file, Told())
+
+
+async def test_while_consul_does_not_answer_that_is_said(write_file: WriteFile) -> None:
+    file = load(written(write_file, lock="consul", consul=f"http://127.0.0.1:{free_ports(1)}"))
+    with pytest.raises(StartError, match="Consul does not answer at"):
+        await commands.groups(file, Told())
+
+
+def test_people_are_shown_who_leads(capsys: pytest.CaptureFixture[str]) -> None:
+    show = Terminal()
+    show("group", name="g", leader="a@here", term=3, since="2026-11-20T12:00:00+00:00", seconds=61.4)
+    show("group", name="h", leader=None, term=None, since=None, seconds=None)
+    show("groups", groups=2)
+    show("groups", groups=0)
+    assert capsys.readouterr().out.splitlines() == [
+        "g: a@here leads in term 3 for 61 s, since 2026-11-20T12:00:00+00:00",
+        "h: nobody leads",
+        "nobody has led a group yet",
+    ]
