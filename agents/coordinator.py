@@ -116,7 +116,7 @@ class Coordinator(RegisteredAgent):
         group = self.group(self._group)
         if not group.is_leader:
             return standing_by(self.me, self._group)
-        with group.acting():
+        with group.acting(task):
             return await self._have_trained(action, task)
 
     async def _have_trained(self, action: Train, task: Participation) -> Answer:

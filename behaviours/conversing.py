@@ -15,8 +15,8 @@ from functools import partial
 from behaviours.chronicling import Chronicle
 from behaviours.clocking import after
 from behaviours.events import ConversationEnded, ConversationOpened
-from behaviours.fencing import Office
-from behaviours.phrasing import saying, unechoed
+from behaviours.fencing import FOLLOWED_WITHIN, Office, Succession
+from behaviours.phrasing import is_news, saying, unechoed
 from behaviours.stepping import Heard, Lost, Overdue, Room, Step, Told
 from behaviours.watching import absence
 from ontology.acl import AclMessage, Performative
@@ -59,8 +59,8 @@ class Seat:
         """Whether we have answered an act out of sequence once."""
         self.lost: Reason | None = None
         """Why something that we said has not got through, our last word included."""
-        self.office: Office | None = None
-        """In what office we began it, and say all of it."""
+        self.office: Office | None = None  # in which we say all of it
+        self.succession = Succession()
         self.cancel: AclMessage | None = None
         """The initiator's cancel, once it has come."""
         self.chronicle = chronicle
@@ -131,7 +131,7 @@ class Seat:
         moved = machine.say(self.protocol, self.conversation, message, deadline)
         for each in self._hearers(message):
             self._room.post(message, each, partial(self._unheard, each), self.chronicle)
-        if not self._is_news(message, moved):
+        if not is_news(self.conversation, message, moved):
             self.chronicle.write(history.Said(message=message, deadline=deadline))
         self.chronicle.work.say(message)
         if message.performative is Performative.CANCEL:
@@ -169,14 +169,15 @@ class Seat:
             self.chronicle.add(heard)
             return
         moved = machine.receive(self.protocol, self.conversation, self._as_of_peer(message))
-        if message.sender is not None and message.sender.name == self.conversation.peer:
+        if message.sender is not None and (self._is_of_peer(message) or self.is_followed_by(message)):
             self.peer = message.sender
+        self.succession.note(message)
         if message.performative is Performative.CANCEL:
             self.cancel = message
         is_too_much = self._is_full and not self.protocol.is_terminal(moved.state)
         if not is_too_much:
             self._add(Heard(message, now))
-        if not self._is_news(message, moved):
+        if not is_news(self.conversation, message, moved):
             self.chronicle.write(heard)
         self._move(moved)
         if is_too_much:
@@ -253,7 +254,7 @@ class Seat:
             away: seconds that it may be away in any case, however few the room allows.
         """
         if self._watch is None and not self.is_over:
-            longest = max(away, self._room.away)
+            longest = max(away, self._room.away, FOLLOWED_WITHIN if self.succession.office else 0.0)
             self._watch = asyncio.get_running_loop().create_task(self._look(longest))
 
     async def _look(self, away: float) -> None:
@@ -263,8 +264,18 @@ class Seat:
         self.lose(Reason(cause=Cause.VANISHED, text=f"{self.peer} {how}", about=self.peer.name))
 
     def _as_of_peer(self, message: AclMessage) -> AclMessage:
-        """A cancel of one that hears us instead of the peer counts as the peer's."""
-        return message.model_copy(update={"sender": self.peer}) if self.is_cancelled_by(message) else message
+        """What one says that hears us, or goes on, instead of the peer counts as the peer's."""
+        if self._is_of_peer(message) or not (self.is_cancelled_by(message) or self.is_followed_by(message)):
+            return message
+        return message.model_copy(update={"sender": AgentIdentifier(name=self.conversation.peer)})
+
+    def _is_of_peer(self, message: AclMessage) -> bool:
+        return message.sender is not None and message.sender.name == self.conversation.peer
+
+    def is_followed_by(self, message: AclMessage) -> bool:
+        """Whether this is of a later leader of the group as whose leader the peer has answered."""
+        is_ours = self.conversation.role is Role.INITIATOR and not self.is_over
+        return is_ours and self.succession.admits(message, self.peer)
 
     def is_cancelled_by(self, message: AclMessage) -> bool:
         """Whether this is a cancel of one that hears us instead of the peer, and may speak for it."""
@@ -300,10 +311,7 @@ class Seat:
         self._add(Lost(Reason(cause=Cause.OVERLOADED, text=text, about=self.peer.name)))
         self._is_deaf = True
         if self.conversation.state != CANCELLING:
-            self.say(
-                self._cancel(),
-                after(self._room.now(), CANCEL_WITHIN),
-            )
+            self.say(self._cancel(), after(self._room.now(), CANCEL_WITHIN))
 
     def _go(self, *again: history.Event) -> None:
         """Let things happen again that are written down, and what followed them by itself."""
@@ -316,8 +324,9 @@ class Seat:
     def _happen_again(self, event: history.Event) -> None:
         match event:
             case history.Heard(message=message, at=at):
-                if message.sender is not None and message.sender.name == self.conversation.peer:
+                if message.sender is not None and self._is_of_peer(message):
                     self.peer = message.sender
+                self.succession.note(message)
                 if message.performative is Performative.CANCEL:
                     self.cancel = message
                 self._add(Heard(message, at or self.conversation.opened))
@@ -330,14 +339,6 @@ class Seat:
             case history.Said(message=message) if message.performative is Performative.CANCEL:
                 self._awaits_result = False
         self._move(history.after(self.protocol, self.conversation, event))
-
-    def _is_news(self, message: AclMessage, moved: Conversation) -> bool:
-        """Whether a message is one of a series that leads nowhere: a notification to a subscriber.
-
-        It is delivered as any other; a publisher that runs again begins anew, and so is not reminded of it.
-        """
-        is_inform = message.performative is Performative.INFORM
-        return is_inform and moved.state == self.conversation.state != CANCELLING
 
     def _add(self, step: Step) -> None:
         if not self._is_deaf:

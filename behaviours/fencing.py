@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 
 from behaviours.journaling import Lane
 from ontology.acl import AclMessage
+from ontology.aid import AgentIdentifier
 from ontology.errors import shown
 from resilience.snapshots import Snapshot
 
@@ -28,6 +30,9 @@ LONGEST = 100
 
 HIGHEST = 2**63 - 1
 """No term is above; Consul's and SQLite's are not."""
+
+FOLLOWED_WITHIN = 30.0
+"""Seconds that whoever waits for the leader of a group waits for the next one to go on in its place."""
 
 _KEY = "fence"
 
@@ -65,6 +70,28 @@ def office_of(message: AclMessage) -> Office | None:
     if not (term.isascii() and term.isdigit() and len(term) <= 19 and 0 < int(term) <= HIGHEST):
         raise ValueError(f"{TERM} is a whole number above 0, not {shown(term)!r}")
     return Office(group=group, term=int(term))
+
+
+class Succession:
+    """Who may go on in place of a peer that has answered as the leader of a group: whoever leads it later."""
+
+    def __init__(self) -> None:
+        self.office: Office | None = None
+        """In what office we were answered last."""
+
+    def admits(self, message: AclMessage, peer: AgentIdentifier) -> bool:
+        """Whether a message is of the leader of the same or a later term, and of the peer's domain."""
+        with suppress(ValueError):
+            office, sender = office_of(message), message.sender
+            if self.office is not None and office is not None and sender is not None:
+                is_of_group = office.group == self.office.group and office.term >= self.office.term
+                return is_of_group and sender.domain == peer.domain
+        return False
+
+    def note(self, message: AclMessage) -> None:
+        """Take note of an answer."""
+        with suppress(ValueError):
+            self.office = office_of(message) or self.office
 
 
 class Fence:

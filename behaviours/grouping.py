@@ -24,6 +24,7 @@ from behaviours.events import Hook
 from behaviours.fencing import LONGEST, Office, acting
 from behaviours.leading import Leading
 from behaviours.outcomes import Refuse
+from behaviours.participating import Participation
 from behaviours.supervising import Supervisor
 from ontology.aid import AgentIdentifier
 from ontology.errors import Cause
@@ -88,8 +89,11 @@ class Group:
         return 0 if self._leading is None else self._leading.term
 
     @contextmanager
-    def acting(self) -> Iterator[Office]:
+    def acting(self, task: Participation | None = None) -> Iterator[Office]:
         """Begin conversations as the leader: what is said in them names the group and the term.
+
+        Args:
+            task: what we do for somebody as the leader: its answers name them as well.
 
         Raises:
             NotLeadingError: we do not lead.
@@ -99,6 +103,8 @@ class Group:
                 f"{self.me.local_name} does not lead {self.name} and cannot act as if it did"
             )
         office = Office(group=self.name, term=self.term)
+        if task is not None:
+            task.act_in(office)
         token = acting.set(office)
         try:
             yield office
@@ -159,12 +165,12 @@ def leader_only(group: str) -> Callable[[_F], _F]:
 
     def apply(method: _F) -> _F:
         @functools.wraps(method)
-        async def guarded(self: Grouped, *arguments: Any) -> Any:
+        async def guarded(self: Grouped, action: Any, task: Participation) -> Any:
             part = self.groups.get(group)
             if part is None or not part.is_leader:
                 return standing_by(self.me, group)
-            with part.acting():
-                return await method(self, *arguments)
+            with part.acting(task):
+                return await method(self, action, task)
 
         return guarded  # type: ignore[return-value]
 

@@ -19,6 +19,7 @@ from typing import Any
 from behaviours.clocking import after
 from behaviours.conversing import Seat
 from behaviours.events import HandlerFailed
+from behaviours.fencing import Office
 from behaviours.handlers import Handler, Handlers
 from behaviours.outcomes import Answer, Fail, Refuse
 from behaviours.stepping import Heard, Room
@@ -87,6 +88,10 @@ class Participation:
     def is_over(self) -> bool:
         """Whether nobody waits for an answer any more."""
         return self._seat.is_over
+
+    def act_in(self, office: Office) -> None:
+        """Answer as the leader of a group: should we die, the next one may go on in our place."""
+        self._seat.office = office
 
     def agree(self) -> None:
         """Tell the initiator now that it will be done; otherwise it is told after `AGREE_AFTER`."""

@@ -7,6 +7,7 @@ import uuid
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
 from protocols.machine import Conversation
+from protocols.table import CANCELLING
 
 
 def saying(
@@ -31,3 +32,17 @@ def unechoed(conversation: Conversation, message: AclMessage) -> AclMessage:
     if ours is None or message.reply_with != ours:
         return message
     return message.model_copy(update={"in_reply_to": ours, "reply_with": None})
+
+
+def is_news(conversation: Conversation, message: AclMessage, moved: Conversation) -> bool:
+    """Whether a message is one of a series that leads nowhere: a notification to a subscriber.
+
+    It is delivered as any other; a publisher that runs again begins anew, and so is not reminded of it.
+
+    Args:
+        conversation: as it stood before.
+        message: what was said or heard.
+        moved: as it stands after that.
+    """
+    is_inform = message.performative is Performative.INFORM
+    return is_inform and moved.state == conversation.state != CANCELLING

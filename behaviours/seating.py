@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 
 from behaviours.conversing import Seat
+from behaviours.fencing import GROUP
 from ontology.acl import AclMessage
 from ontology.aid import AgentIdentifier
 from protocols.recruiting import RECRUITING
@@ -33,6 +34,8 @@ class Seating:
         self._shared: dict[str, Seat] = {}
         """By conversation-id: where others than the peer speak as well. Somebody else has found them for us,
         or has told us to answer them."""
+        self._begun: dict[str, dict[Key, None]] = {}
+        """By conversation-id: the conversations that we have begun."""
         self._timers: dict[Key, asyncio.TimerHandle] = {}
 
     def __iter__(self) -> Iterator[Seat]:
@@ -42,6 +45,8 @@ class Seating:
         """Have what is said in a conversation come to this seat."""
         key = _key(seat)
         self._seats[key] = seat
+        if key[2] is Role.INITIATOR:
+            self._begun.setdefault(key[0], {})[key] = None
         if seat.replies_to or (seat.protocol is RECRUITING and seat.conversation.role is Role.INITIATOR):
             self._shared[key[0]] = seat
 
@@ -88,7 +93,14 @@ class Seating:
             for seat in seats:
                 if seat.accepts(message):
                     return seat
-        return seats[0] if seats else self._find_shared(message)
+        return seats[0] if seats else self._find_shared(message) or self._find_followed(message)
+
+    def _find_followed(self, message: AclMessage) -> Seat | None:
+        """The seat of a conversation that a later leader goes on with, in place of the one we had asked."""
+        if GROUP not in message.user_parameters:
+            return None
+        seats = (self._seats[key] for key in self._begun.get(message.conversation_id or "", ()))
+        return next((seat for seat in seats if seat.is_followed_by(message)), None)
 
     def _find_shared(self, message: AclMessage) -> Seat | None:
         seat = self._shared.get(message.conversation_id or "")
@@ -100,6 +112,10 @@ class Seating:
         if timer is not None:
             timer.cancel()
         seat = self._seats.pop(key, None)
+        begun = self._begun.get(key[0], {})
+        begun.pop(key, None)
+        if not begun:
+            self._begun.pop(key[0], None)
         if seat is not None and self._shared.get(key[0]) is seat:
             del self._shared[key[0]]
 

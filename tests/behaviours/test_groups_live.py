@@ -68,7 +68,7 @@ async def test_one_leads_and_whoever_stands_by_refuses(world: World) -> None:
     (request,) = [each for each in said if each.receiver and each.receiver[0].local_name == "adder"]
     assert {name: request.user_parameters[name] for name in (GROUP, TERM)} == {GROUP: "sums", TERM: "1"}
     answers = [each for each in said if each.receiver and each.receiver[0].local_name == "asker"]
-    assert [GROUP in each.user_parameters for each in answers] == [False, False], "it answers as itself"
+    assert [GROUP in each.user_parameters for each in answers] == [False, True], "in its office"
     with pytest.raises(NotLeadingError, match=r"^second does not lead sums and cannot act as if it did$"):
         second.group("sums").acting().__enter__()
     assert acting.get() is None
