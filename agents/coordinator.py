@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from agents.base import Ports, Server
+from agents.keeping import Keeping
 from agents.registered import RegisteredAgent
 from behaviours.contracting import Contract, Observer, Proposal
 from behaviours.grouping import Group, standing_by
@@ -87,6 +88,7 @@ class Coordinator(RegisteredAgent):
         super().__init__(jid, password, server, ports, directory=directory)
         self._group, self._bid_within, self._attempts = group, bid_within, attempts
         self._patience = patience
+        self._keeping = Keeping(self, group)
 
     @property
     def is_leader(self) -> bool:
@@ -100,27 +102,31 @@ class Coordinator(RegisteredAgent):
     async def _hook_after_ready(self) -> None:
         """Stand for election and enter the directory."""
         await self.group(self._group).join()
+        self._keeping.is_decided.set()
         await super()._hook_after_ready()
 
     async def on_elected(self, group: Group) -> None:
-        """Enter the directory."""
+        """Go on with what the leader before has left, and enter the directory."""
+        self._keeping.begin(group.term)
         await self.describe()
 
     async def on_deposed(self, group: Group) -> None:
-        """Leave the directory to the next."""
+        """Leave the tasks and the directory to the next."""
+        self._keeping.end()
         await self.describe()
 
     @on(Train)
     async def train(self, action: Train, task: Participation) -> Answer:
         """Have a model trained by the learner that promises to be done first."""
         group = self.group(self._group)
-        if not group.is_leader:
+        if not group.is_leader and not await self._keeping.goes_on(task):
             return standing_by(self.me, self._group)
         with group.acting(task):
-            return await self._have_trained(action, task)
+            async with self._keeping.kept(task):
+                task.agree()
+                return await self._have_trained(action, task)
 
     async def _have_trained(self, action: Train, task: Participation) -> Answer:
-        task.agree()
         tell = _teller(task) if action.notify else _silent
         lost: dict[str, str] = {}
         for attempt in range(1, self._attempts + 1):

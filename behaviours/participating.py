@@ -9,25 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import math
-import traceback
 import uuid
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from behaviours.clocking import after
 from behaviours.conversing import Seat
-from behaviours.events import HandlerFailed
 from behaviours.fencing import Office
 from behaviours.handlers import Handler, Handlers
 from behaviours.outcomes import Answer, Fail, Refuse
 from behaviours.stepping import Heard, Room
+from behaviours.stumbling import handler_failed
 from behaviours.understanding import ontology_with
-from behaviours.wire import ABOUT, legible
+from behaviours.wire import ABOUT
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
-from ontology.content import LANGUAGE, Ontology, Predicate, Term, explain
+from ontology.content import LANGUAGE, Ontology, Predicate, Reason, Term, explain
 from ontology.errors import Cause, ContentError
 from ontology.interaction import PriceCall
 from protocols.table import CANCELLING
@@ -57,6 +55,7 @@ class Participation:
         """The message that is being answered: the request, the cfp, or the accept-proposal."""
         self.call: PriceCall | None = None
         """In an auction: the round that is under way."""
+        self._then: list[Callable[[], None]] = []
         self.units = 1
         """In an auction: how many units to bid for; a `values` handler may set it."""
 
@@ -92,6 +91,24 @@ class Participation:
     def act_in(self, office: Office) -> None:
         """Answer as the leader of a group: should we die, the next one may go on in our place."""
         self._seat.office = office
+
+    @property
+    def has_agreed(self) -> bool:
+        """Whether we have agreed to it already, be it before a restart."""
+        return self._seat.chronicle.is_behind or not self._seat.may_say(Performative.AGREE)
+
+    def then(self, call: Callable[[], None]) -> None:
+        """Have something done once our last word is written down, and will be said whatever happens."""
+        self._then.append(call)
+
+    def leave(self, text: str) -> None:
+        """Say nothing more: somebody else goes on with it, for the reason that the text gives."""
+        self._seat.lose(Reason(cause=Cause.VANISHED, text=text))
+
+    def answered(self) -> None:
+        """Our last word has been said. For the driver only."""
+        for call in self._then:
+            self._seat.chronicle.work.lane.note(then=call)
 
     def agree(self) -> None:
         """Tell the initiator now that it will be done; otherwise it is told after `AGREE_AFTER`."""
@@ -206,6 +223,7 @@ async def carry_out(
         _finish(seat, participation, ontology, answer)
     except ValueError as error:
         _finish(seat, participation, ontology, broken(room, seat, action, error))
+    participation.answered()
 
 
 def _propose(room: Room, seat: Seat, opening: AclMessage, ontology: Ontology, proposed: Answer) -> bool:
@@ -357,29 +375,3 @@ def broken(room: Room, seat: Seat, about: Term | Refuse | Fail, error: BaseExcep
     room.emit(fact)
     what = about.tag if isinstance(about, Term) else "the answer"
     return Fail(Cause.INTERNAL_ERROR, f"{room.me.local_name} could not finish {what}: {fact.text}"[:1000])
-
-
-def handler_failed(me: AgentIdentifier, peer: str, error: BaseException) -> HandlerFailed:
-    """The fact that an agent's own code raised at what a peer said."""
-    return HandlerFailed(
-        agent=me.name,
-        peer=peer,
-        text=legible(f"{type(error).__name__}: {error}"),
-        where=_place(error),
-        traceback="".join(traceback.format_exception(error)),
-    )
-
-
-def _place(error: BaseException) -> str:
-    """Where an exception was raised: the last line of the user's own code, or of any."""
-    frames = traceback.extract_tb(error.__traceback__)
-    if not frames:
-        return ""
-    own = [frame for frame in frames if not _is_ours(frame.filename)]
-    frame = own[-1] if own else frames[-1]
-    return f"{Path(frame.filename).name}, line {frame.lineno}, in {frame.name}"
-
-
-def _is_ours(filename: str) -> bool:
-    path = Path(filename)
-    return path.parent == Path(__file__).parent or "site-packages" in path.parts

@@ -30,7 +30,7 @@ from ontology.codecs import from_json
 from ontology.content import Reason, explain
 from ontology.errors import Cause, ContentError
 from protocols import machine
-from protocols.history import begun, replayed
+from protocols.history import Opened, Said, begun, replayed
 from protocols.registry import PROTOCOLS
 from protocols.table import Role
 from resilience.inbox import Standing
@@ -81,6 +81,29 @@ class Restoring(Hosting):
         if self._inheriting.is_here(claimed.guard):
             return None
         return await self._enduring.again(claimed)  # we may have taken it up otherwise, and ended it
+
+    async def take_over(self, message: AclMessage, name: str) -> None:
+        """Go on with what another agent of our group was asked for, and has agreed to, as if it had been us.
+
+        Args:
+            message: what opened the conversation, with its sender.
+            name: what tells this taking over from others; one of the same name is done once.
+        """
+        peer, protocol = message.sender or AgentIdentifier(name="nobody"), PROTOCOLS[message.protocol or ""]
+        received = Received(message=message, stanza_id=name, is_stored=False)
+        claimed = await self._enduring.claim(received, peer)
+        if not claimed.is_ours:
+            return
+        opened = Opened(
+            protocol=protocol.name, role=Role.PARTICIPANT, peer=peer.name, message=message, at=self.now()
+        )
+        chronicle = self._enduring.served(opened, claimed.guard, self._enduring.lane(claimed))
+        agreed = Said(message=message.reply(Performative.AGREE))
+        chronicle.write(agreed)
+        left = Restored(
+            key=chronicle.key, opened=opened, events=(opened, agreed), guard=claimed.guard, keys=()
+        )
+        self._resume(left, self._seated(left, chronicle.work))
 
     def take_in(self, seat: Seat, received: Received, peer: AgentIdentifier) -> None:
         """Let a conversation go on with what was said in it."""

@@ -35,9 +35,9 @@ from behaviours.events import (
 from behaviours.handlers import Reader
 from behaviours.hosting import Trace
 from behaviours.outcomes import Failed, Refused
-from behaviours.participating import handler_failed
 from behaviours.pubsub import Line, Service
 from behaviours.readings import Followed, Reading, Update
+from behaviours.stumbling import handler_failed
 from behaviours.understanding import ontology_for
 from behaviours.wire import Element, legible
 from ontology.acl import AclMessage, Performative

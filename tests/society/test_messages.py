@@ -12,9 +12,10 @@ import pytest
 
 from ontology.acl import AclMessage
 from ontology.codecs import FORMATS, read
-from society.cli import main, show
+from society.cli import main
 from society.errors import SocietyError
 from society.messages import load, readable, written
+from society.offline import show
 
 MESSAGE = AclMessage(
     performative="request",
