@@ -42,3 +42,29 @@ def test_a_task_survives_the_death_of_its_learner(place: Place) -> None:
     assert code == 0, predict.told()
     assert learners[successor["learner"]].end(signal.SIGTERM) == 0
     assert core.end(signal.SIGTERM) == 0
+
+
+def test_a_task_survives_the_death_of_its_coordinator(place: Place) -> None:
+    """The next one leads soon, finds the task in the ledger, and answers the client, who need do nothing."""
+    file = place.folder / "digits.toml"
+    file.write_text(file.read_text() + '\n[[agent]]\nname = "coordinator-2"\nkind = "coordinator"\n')
+    rest = place.start("up", "--only", "xmpp-server", "directory", "learner-1", "learner-2", "--json")
+    rest.event("ready")
+    first = place.start("up", "--only", "coordinator", "--json")
+    first.event("ready")
+    second = place.start("up", "--only", "coordinator-2", "--json")
+    second.event("ready")
+    code, groups = place.run("groups", "--json")
+    assert (code, groups.events[0]["leader"], groups.events[0]["term"]) == (0, "coordinator@localhost", 1)
+    long = ("--network", "cnn", "--epochs", "40", "--patience", "40")
+    train = place.start("train", "digits.csv", "--target", "digit", *long, "--json")
+    train.event("progress")
+    assert first.end(signal.SIGKILL) == -signal.SIGKILL
+    trained = train.event("trained")
+    assert trained["model"]["metrics"]["accuracy"] >= 0.9
+    assert train.end() == 0
+    assert train.errors == []
+    code, groups = place.run("groups", "--json")
+    assert (code, groups.events[0]["leader"], groups.events[0]["term"]) == (0, "coordinator-2@localhost", 2)
+    for running in (second, rest):
+        assert running.end(signal.SIGTERM) == 0
