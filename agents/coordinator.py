@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from agents.base import Ports, Server
-from agents.keeping import Keeping
+from agents.bookkeeping import Bookkeeping
 from agents.registered import RegisteredAgent
 from behaviours.contracting import Contract, Observer, Proposal
 from behaviours.grouping import Group, standing_by
@@ -88,7 +88,7 @@ class Coordinator(RegisteredAgent):
         super().__init__(jid, password, server, ports, directory=directory)
         self._group, self._bid_within, self._attempts = group, bid_within, attempts
         self._patience = patience
-        self._keeping = Keeping(self, group)
+        self._books = Bookkeeping(self, group)
 
     @property
     def is_leader(self) -> bool:
@@ -102,27 +102,27 @@ class Coordinator(RegisteredAgent):
     async def _hook_after_ready(self) -> None:
         """Stand for election and enter the directory."""
         await self.group(self._group).join()
-        self._keeping.is_decided.set()
+        self._books.is_decided.set()
         await super()._hook_after_ready()
 
     async def on_elected(self, group: Group) -> None:
         """Go on with what the leader before has left, and enter the directory."""
-        self._keeping.begin(group.term)
+        self._books.begin(group.term)
         await self.describe()
 
     async def on_deposed(self, group: Group) -> None:
         """Leave the tasks and the directory to the next."""
-        self._keeping.end()
+        self._books.end()
         await self.describe()
 
     @on(Train)
     async def train(self, action: Train, task: Participation) -> Answer:
         """Have a model trained by the learner that promises to be done first."""
         group = self.group(self._group)
-        if not group.is_leader and not await self._keeping.goes_on(task):
+        if not group.is_leader and not await self._books.goes_on(task):
             return standing_by(self.me, self._group)
         with group.acting(task):
-            async with self._keeping.kept(task):
+            async with self._books.kept(task):
                 task.agree()
                 return await self._have_trained(action, task)
 

@@ -1,4 +1,4 @@
-"""The task ledger of a group: what it has accepted and how far that is, written by its present leader only.
+"""The task ledger of a group: what it has accepted and not yet answered, written by its present leader only.
 
 It lies in the journal (`resilience.journal`), so that all its bindings keep it: each task is a snapshot, and
 the right to write is a claim in the name of one term. Whoever leads next takes that claim over, and from then
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 
 from resilience.forms import Form, storable
 from resilience.inbox import ID_LIMIT, JID_LIMIT, Hold, InboxKey, digest_of
@@ -30,16 +29,6 @@ class DeposedError(Exception):
     """A leader of a later term has the ledger; nothing was written. The text is one sentence."""
 
 
-class Stage(StrEnum):
-    """How far a task is."""
-
-    OPEN = "open"
-    """Accepted, and awarded to nobody."""
-    AWARDED = "awarded"
-    DONE = "done"
-    """Its client has been answered, or is to be."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """Something that a group has accepted to do.
@@ -54,20 +43,11 @@ class Task:
     """The bare JID of whoever wants it."""
     opening: str
     """The message that asks for it, as JSON."""
-    stage: Stage = Stage.OPEN
-    winner: str = ""
-    """The bare JID of whoever it was awarded to last."""
-    attempt: int = 0
-    """How often it was awarded."""
-    answer: str = ""
-    """Once it is done: the last word to the client, as JSON."""
 
     def __post_init__(self) -> None:
         storable(self.id, "the task's id", ID_LIMIT)
         storable(self.client, "the client's JID", JID_LIMIT)
         storable(self.opening, "the message that asks for it")
-        for text, what in ((self.winner, "the winner's JID"), (self.answer, "the answer")):
-            storable(text or "-", what)
 
     @property
     def key(self) -> str:
@@ -87,8 +67,8 @@ class Task:
         """
         fields = FORM.read(text)
         try:
-            return cls(**{**fields, "stage": Stage(fields["stage"])})
-        except (TypeError, ValueError, KeyError) as error:
+            return cls(**fields)
+        except (TypeError, ValueError, AttributeError) as error:
             raise FORM.foreign(text) from error
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from agents.base import LocutionAgent
 
 
-class Keeping:
+class Bookkeeping:
     """The ledger of one member of a group; only the leader writes it.
 
     Args:
@@ -53,7 +53,7 @@ class Keeping:
             return False
         self._under_way[task] = self._task(task)
         await self.is_decided.wait()
-        if self._leading is not None:
+        if self._agent.group(self._group).is_leader:
             return True
         del self._under_way[task]
         task.leave(self._why)
