@@ -169,12 +169,10 @@ class Running:
             if consul is not None:
                 await asyncio.to_thread(consul.ready)
             await asyncio.gather(*(each.start() for each in members))
-            leader = await self._leader_above(0, members)
             for number in range(kills + freezes):
-                await self._works_for(leader)
-                is_kill = number < kills
-                leader = await (self._kill if is_kill else self._freeze)(leader, members)
-            await self._works_for(leader)
+                leader = await self._works_for_one(members)
+                await (self._kill if number < kills else self._freeze)(leader, members)
+            await self._works_for_one(members)
         finally:
             for each in members:
                 await each.kill()
@@ -190,43 +188,45 @@ class Running:
             self.found.refused += 1
             self._told.set()
 
-    async def _kill(self, leader: Member, members: Sequence[Member]) -> Member:
+    async def _kill(self, leader: Member, members: Sequence[Member]) -> None:
         others = [each for each in members if each is not leader]
         begun = time.monotonic()
         await leader.kill()
         following = await self._leader_above(leader.term, others)
         self.found.killed.append(following.elected[-1][1] - begun)
         await leader.start()
-        return following
 
-    async def _freeze(self, leader: Member, members: Sequence[Member]) -> Member:
-        others = [each for each in members if each is not leader]
+    async def _freeze(self, leader: Member, members: Sequence[Member]) -> None:
+        others, term = [each for each in members if each is not leader], leader.term
         begun = time.monotonic()
         leader.signal(signal.SIGSTOP)
         try:
-            following = await self._leader_above(leader.term, others)
+            following = await self._leader_above(term, others)
             self.found.frozen.append(following.elected[-1][1] - begun)
-            await self._works_for(following)
+            await self._works_for_one(others)
         finally:
             leader.signal(signal.SIGCONT)
-        await self._until(lambda: leader.term in leader.deposed)
+        await self._until(lambda: term in leader.deposed)
         if self._is_stubborn:
             await self._until(lambda: self.found.refused > 0)
-        return following
 
     async def _leader_above(self, term: int, members: Sequence[Member]) -> Member:
         await self._until(lambda: max(each.term for each in members) > term)
         return max(members, key=lambda each: each.term)
 
-    async def _works_for(self, leader: Member) -> None:
-        """Wait until the worker has done something for the leader of this term, with much under way."""
+    async def _works_for_one(self, members: Sequence[Member]) -> Member:
+        """Wait until the worker has done something for the leader of the latest term; who that is.
+
+        A stall of the machine may have made another one of them the leader meanwhile.
+        """
         goal = len(self.found.accepted) + self._in_flight
         await self._until(
             lambda: (
                 len(self.found.accepted) >= goal
-                and any(each.term == leader.term for each in self.found.accepted[-self._in_flight :])
+                and self.found.accepted[-1].term == max(each.term for each in members)
             )
         )
+        return max(members, key=lambda each: each.term)
 
     async def _until(self, holds: object) -> None:
         assert callable(holds)
