@@ -14,7 +14,7 @@ from behaviours.outcomes import Outcome, Succeeded
 from ontology.tasks import Trained
 from resilience.ledger import Ledger
 from resilience.memory import MemoryJournal, MemoryLock
-from tests.agents.conftest import COORDINATOR, DIRECTORY, TASK, Society
+from tests.agents.conftest import COORDINATOR, DIRECTORY, TASK, Scripted, Society
 from tests.behaviours.test_enduring_live import die
 from tests.conftest import becomes
 
@@ -53,14 +53,20 @@ def trainer(outcome: Outcome) -> str:
     return outcome.result.learner
 
 
+async def asked(society: Society) -> tuple[Scripted, asyncio.Task[Outcome]]:
+    """Have the client ask the coordinator for a training, on which a learner has begun to work."""
+    learner = await society.learner("anna", working="slow")
+    asking = asyncio.create_task(society.ask(TASK, to=COORDINATOR))
+    await asyncio.wait_for(learner.began.wait(), 5)
+    return learner, asking
+
+
 @pytest.mark.parametrize("way", ["killed", "stopped", "deposed"])
 async def test_its_client_is_answered_by_the_next_one(
     society: Society, coordinators: Coordinators, way: str
 ) -> None:
     first = await coordinators.start("coordinator")
-    learner = await society.learner("anna", working="slow")
-    asking = asyncio.create_task(society.ask(TASK, to=COORDINATOR))
-    await asyncio.wait_for(learner.began.wait(), 5)
+    learner, asking = await asked(society)
     assert await coordinators.left() == 1
     second = await coordinators.start("second")
     match way:
@@ -90,9 +96,7 @@ async def test_one_that_is_started_anew_leaves_it_to_the_leader(
 ) -> None:
     """It finds the conversation in its own journal, and leads no more."""
     first = await coordinators.start("coordinator")
-    learner = await society.learner("anna", working="slow")
-    asking = asyncio.create_task(society.ask(TASK, to=COORDINATOR))
-    await asyncio.wait_for(learner.began.wait(), 5)
+    learner, asking = await asked(society)
     await first.enduring.journaling.settled()
     second = await coordinators.start("second")
     await die(first)
@@ -109,9 +113,7 @@ async def test_the_only_one_goes_on_itself_when_it_is_started_anew(
     society: Society, coordinators: Coordinators
 ) -> None:
     first = await coordinators.start("coordinator")
-    learner = await society.learner("anna", working="slow")
-    asking = asyncio.create_task(society.ask(TASK, to=COORDINATOR))
-    await asyncio.wait_for(learner.began.wait(), 5)
+    learner, asking = await asked(society)
     await first.enduring.journaling.settled()
     await die(first)
     again = await coordinators.start("coordinator")

@@ -363,6 +363,20 @@ async def test_what_goes_on_here_is_not_taken_up_a_second_time(
     assert (left.found, left.outgoing) == ([], ())
 
 
+def asked() -> str:
+    """A marked request, the same each time."""
+    message = AclMessage(
+        performative=Performative.REQUEST,
+        content=SUMS.render(Add()),
+        language=LANGUAGE,
+        ontology=SUMS.label,
+        protocol="fipa-request",
+        conversation_id="c1",
+        reply_with="r1",
+    )
+    return render(message, "me@here/1", "same", mark=MARK)
+
+
 @pytest.mark.parametrize("is_written", [True, False])
 async def test_what_ends_here_while_it_is_read_is_not_taken_up_a_second_time(
     journal: MemoryJournal, heirs: list[Heir], monkeypatch: pytest.MonkeyPatch, is_written: bool
@@ -400,16 +414,7 @@ async def test_what_we_have_taken_up_and_ended_meanwhile_is_not_handled_once_mor
             await asyncio.Event().wait()
         return Sum(value=0)
 
-    message = AclMessage(
-        performative=Performative.REQUEST,
-        content=SUMS.render(Add()),
-        language=LANGUAGE,
-        ontology=SUMS.label,
-        protocol="fipa-request",
-        conversation_id="c1",
-        reply_with="r1",
-    )
-    stanza = render(message, "me@here/1", "same", mark=MARK)
+    stanza = asked()
     dying, scene = (Scene(Handlers(on={Add: handle}), journal=journal) for _each in range(2))
     await dying.hear_stanza(stanza)
     await dying.close()
@@ -446,16 +451,7 @@ async def test_what_has_killed_every_time_before_anything_was_written_is_buried(
         return Sum(value=0)
 
     handlers = Handlers(on={Add: handle})
-    message = AclMessage(
-        performative=Performative.REQUEST,
-        content=SUMS.render(Add()),
-        language=LANGUAGE,
-        ontology=SUMS.label,
-        protocol="fipa-request",
-        conversation_id="c1",
-        reply_with="r1",
-    )
-    stanza = render(message, "me@here/1", "same", mark=MARK)
+    stanza = asked()
     claim = journal.claim
 
     async def kill(hold: Hold, digest: str, dead: object = ()) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -12,6 +11,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
+
+from tests.resilience.mortal import Mortal
 
 PATH = shutil.which("consul")
 """Where it is; None where it is not installed."""
@@ -30,7 +31,7 @@ def _free_ports(how_many: int) -> list[int]:
             probe.close()
 
 
-class ConsulServer:
+class ConsulServer(Mortal):
     """A server on free ports of this machine, with its files in one folder.
 
     Args:
@@ -65,7 +66,6 @@ class ConsulServer:
             **settings,
         }
         (folder / "consul.json").write_text(json.dumps(told))
-        self.process: subprocess.Popen[bytes]
         self.start()
 
     @property
@@ -77,9 +77,8 @@ class ConsulServer:
         """Start it, or start it anew on the same files."""
         assert PATH is not None
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [PATH, "agent", "-config-file", str(self.folder / "consul.json")], stdout=log, stderr=log
-            )
+            command = [PATH, "agent", "-config-file", str(self.folder / "consul.json")]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, text=True)
 
     def ready(self, token: str = "") -> None:
         """Wait until there is a leader among the servers, and this one knows its own node."""
@@ -107,22 +106,3 @@ class ConsulServer:
         request = urllib.request.Request(self.url + path, data=data, method="PUT")
         with urllib.request.urlopen(request, timeout=2) as answer:
             return json.loads(answer.read() or b"null")
-
-    def kill(self) -> None:
-        """Kill it at once, as a failing machine would."""
-        self.process.kill()
-        self.process.wait()
-
-    def freeze(self) -> None:
-        """Let it answer nobody until `thaw`."""
-        self.process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """Let it go on."""
-        self.process.send_signal(signal.SIGCONT)
-
-    def stop(self) -> None:
-        """Stop it for good; safe to call again."""
-        if self.process.poll() is None:
-            self.thaw()
-            self.kill()

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import socket
 import subprocess
 from pathlib import Path
+
+from tests.resilience.mortal import Mortal
 
 PATH = shutil.which("redis-server")
 """Where it is; None where it is not installed."""
 
 
-class RedisServer:
+class RedisServer(Mortal):
     """A server on a free port of this machine, with its files in one folder.
 
     Args:
@@ -26,7 +27,6 @@ class RedisServer:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
-        self.process: subprocess.Popen[str]
         self.start()
 
     @property
@@ -48,22 +48,3 @@ class RedisServer:
             if "eady to accept connections" in line:
                 return
         raise AssertionError("".join(said))
-
-    def kill(self) -> None:
-        """Kill it at once, as a failing machine would."""
-        self.process.kill()
-        self.process.communicate()
-
-    def freeze(self) -> None:
-        """Let it answer nobody until `thaw`."""
-        self.process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """Let it go on."""
-        self.process.send_signal(signal.SIGCONT)
-
-    def stop(self) -> None:
-        """Stop it for good; safe to call again."""
-        if self.process.poll() is None:
-            self.thaw()
-            self.kill()
