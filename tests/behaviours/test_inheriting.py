@@ -377,12 +377,17 @@ def asked() -> str:
     return render(message, "me@here/1", "same", mark=MARK)
 
 
+@pytest.mark.parametrize("is_copy", [True, False])
 @pytest.mark.parametrize("is_written", [True, False])
 async def test_what_ends_here_while_it_is_read_is_not_taken_up_a_second_time(
-    journal: MemoryJournal, heirs: list[Heir], monkeypatch: pytest.MonkeyPatch, is_written: bool
+    journal: MemoryJournal,
+    heirs: list[Heir],
+    monkeypatch: pytest.MonkeyPatch,
+    is_written: bool,
+    is_copy: bool,
 ) -> None:
     first = heirs[0]
-    await begin(journal, first)
+    guard = await begin(journal, first)
     snapshots = journal.snapshots
 
     async def slowly(agent: str) -> tuple[Snapshot, ...]:
@@ -396,7 +401,11 @@ async def test_what_ends_here_while_it_is_read_is_not_taken_up_a_second_time(
         return found
 
     monkeypatch.setattr(journal, "snapshots", slowly)
-    left = await first.inheriting.restored()
+    if is_copy:
+        claim = Claim(standing=Standing.TAKEOVER, attempts=2, is_ours=True)
+        left = await first.inheriting.resumed(Claimed(claim=claim, guard=guard))
+    else:
+        left = await first.inheriting.restored()
     assert left.found == []
     await first.enduring.journaling.settled()
     assert await snapshots(ME.name) == ()

@@ -104,6 +104,26 @@ async def test_one_leads_and_the_next_takes_over(two: tuple[Candidate, Candidate
     ]
 
 
+async def test_who_cannot_be_certain_to_hold_the_lock_does_not_lead(facts: list[Fact]) -> None:
+    """It was frozen, and has not yet come to be told that it has lost it."""
+
+    class Doubtful(MemoryLock):
+        is_certain = True
+
+        def holds(self, group: str, term: int) -> bool:
+            return self.is_certain and super().holds(group, term)
+
+    lock = Doubtful()
+    candidate = Candidate("frozen", lock, facts)
+    candidate.stand()
+    await soon(candidate.elected)
+    assert candidate.leading.is_leader
+    lock.is_certain = False
+    assert not candidate.leading.is_leader
+    lock.is_certain = True
+    await candidate.leave()
+
+
 async def test_who_has_resigned_does_not_stand_again(
     two: tuple[Candidate, Candidate], facts: list[Fact]
 ) -> None:
