@@ -28,6 +28,7 @@ from behaviours.following import follow
 from behaviours.handlers import Handlers
 from behaviours.inheriting import Inheriting
 from behaviours.journaling import Lane
+from behaviours.naming import new_id
 from behaviours.participating import Job
 from behaviours.seating import Seating
 from behaviours.seeking import Seeking
@@ -171,7 +172,7 @@ class Hosting:
     def new_id(self) -> str:
         """A conversation-id: for a handler that runs again the one that it had before."""
         work = self._work()
-        return uuid.uuid4().hex if work is None else work.next_id()
+        return new_id() if work is None else work.next_id()
 
     def _work(self) -> Work | None:
         """The work whose handler is running, if it is one of this agent."""

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
@@ -27,6 +26,7 @@ from behaviours.clocking import after
 from behaviours.delivery import Delivery, Trace
 from behaviours.events import Hook, MessageAcknowledged, MessageAskedAfter
 from behaviours.journaling import Journaling, Lane
+from behaviours.naming import new_id
 from behaviours.peering import Peers, bare
 from behaviours.posting import Again, Named, OnLost, OnSettled, Waiting
 from behaviours.receipts import Receipts, render
@@ -124,7 +124,7 @@ class Outbox:
         Raises:
             ValueError: it cannot be written as a stanza. Nothing has happened.
         """
-        message_id = uuid.uuid4().hex if again is None else again.id
+        message_id = new_id() if again is None else again.id
         stanza = self._delivery.check(message, to, message_id)
         record = outbox.posted(
             agent=self._me.name,

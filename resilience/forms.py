@@ -38,7 +38,7 @@ class Form:
 
     def write(self, fields: Fields) -> str:
         """Write fields of the newest form down; moments become ISO 8601."""
-        return json.dumps({"v": self.newest, **fields}, default=_plain, separators=(",", ":"))
+        return _ENCODE({"v": self.newest, **fields})
 
     def read(self, text: str) -> Fields:
         """Read what `write` wrote, now or in an older version; moments stay text.
@@ -99,3 +99,7 @@ def _plain(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat()
     raise TypeError(f"{value!r} cannot be written down")
+
+
+_ENCODE = json.JSONEncoder(default=_plain, separators=(",", ":")).encode
+"""Made once: `json.dumps` makes another one each time."""

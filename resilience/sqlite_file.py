@@ -167,14 +167,18 @@ class SqliteFile:
 
     def run(self, statement: str, values: Sequence[object] = ()) -> list[Row]:
         """Run one statement and return its rows."""
-        with self.told():
+        try:
             return self.connection.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._told(error) from error
 
     def write(self, statement: str, values: Sequence[object] = ()) -> tuple[int, int]:
         """Run one statement and return the last row inserted by this connection, and how many it changed."""
-        with self.told():
+        try:
             done = self.connection.execute(statement, values)
-            return done.lastrowid or 0, done.rowcount
+        except sqlite3.Error as error:
+            raise self._told(error) from error
+        return done.lastrowid or 0, done.rowcount
 
     @contextmanager
     def patience(self) -> Iterator[None]:
@@ -210,8 +214,10 @@ class SqliteFile:
         try:
             yield
         except sqlite3.Error as error:
-            fault = _sentence(error)
-            raise StoreError(self.path, fault, is_locked=_code(error) == "BUSY") from error
+            raise self._told(error) from error
+
+    def _told(self, error: sqlite3.Error) -> StoreError:
+        return StoreError(self.path, _sentence(error), is_locked=_code(error) == "BUSY")
 
     def _make(self) -> None:
         """Make the file for this user only; SQLite gives the two beside it the same rights.

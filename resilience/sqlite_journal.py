@@ -193,7 +193,7 @@ class SqliteJournal:
             The result or the error of each.
         """
         try:
-            with self._file.transaction():
+            with self._tables.transaction():
                 return [work.do() for work in works]
         except StoreError as error:
             if len(works) == 1 or error.is_locked:

@@ -5,7 +5,8 @@ Each call is part of a transaction that its user has begun, and stands or falls 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from resilience import inbox
 from resilience.dead_letters import DeadLetter
@@ -13,11 +14,12 @@ from resilience.inbox import Claim, Entry, Hold, InboxKey, Phase, Terms
 from resilience.journal import Depth, Effects, Outcome
 from resilience.outbox import Outgoing
 from resilience.snapshots import Snapshot
-from resilience.sqlite_file import SqliteFile
+from resilience.sqlite_file import Row, SqliteFile
 from resilience.sqlite_letters import SqliteLetters
 
-FORGOTTEN_AT_ONCE = 20
-"""Ids past their retention that one claim clears away: more than it adds, and never a long pause."""
+FORGOTTEN_EVERY, FORGOTTEN_AT_ONCE = 10, 50
+"""One claim in so many clears so many ids away that are past their retention: more than have come meanwhile,
+and never a long pause."""
 
 
 class SqliteTables:
@@ -33,12 +35,27 @@ class SqliteTables:
     def __init__(self, file: SqliteFile, terms: Terms, letters: int, clock: Callable[[], float]) -> None:
         self._file, self._terms, self._clock = file, terms, clock
         self._letters = SqliteLetters(file, letters)
+        self._claimed = 0
+        self._held: Hold | None = None
+        """A claim that was found ours in this transaction, in which nobody else writes."""
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what is done within, or nothing of it."""
+        self._held = None
+        with self._file.transaction():
+            yield
 
     def claim(self, hold: Hold, digest: str, dead: Sequence[str]) -> Claim:
         """Ask for a message."""
         # The clock is read while nobody else can write: no claim is older than the one before it.
         now = self._clock()
         self._forget(now)
+        entry, claim = inbox.claim(None, hold.owner, digest, now, self._terms)
+        _number, added = self._file.write(_ADD, _row(hold.key, entry))
+        if added:  # it is new, like nearly all
+            return claim
+        self._held = None
         known = self._find(hold.key)
         entry, claim = inbox.claim(known, hold.owner, digest, now, self._terms, dead)
         if entry is not known:
@@ -55,6 +72,7 @@ class SqliteTables:
 
     def release(self, hold: Hold) -> None:
         """Give a claim back unhandled; one that is not ours is left alone."""
+        self._held = None
         held = inbox.held(self._find(hold.key), hold.owner, self._clock())
         if held is None:
             return
@@ -66,14 +84,17 @@ class SqliteTables:
 
     def commit(self, effects: Effects, hold: Hold | None) -> bool:
         """Write everything; False: the claim is not ours any more."""
-        if hold is not None:
+        goes_on = effects.outcome is Outcome.WORKING
+        if hold is not None and not (goes_on and hold == self._held):
             now, entry = self._clock(), self._find(hold.key)
             if inbox.has_ended(entry, hold.owner, now):
                 return True
             held = inbox.held(entry, hold.owner, now)
             if held is None:
                 return False
-            if effects.outcome is not Outcome.WORKING:
+            if goes_on:
+                self._held = hold
+            else:
                 phase = Phase(effects.outcome.value)
                 self._keep(hold.key, inbox.ended(held, phase, effects.reply, now, self._terms))
         self._apply(effects)
@@ -162,22 +183,12 @@ class SqliteTables:
         return None
 
     def _keep(self, key: InboxKey, entry: Entry) -> None:
-        self._file.run(
-            "INSERT OR REPLACE INTO inbox VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                *_key(key),
-                entry.phase.value,
-                entry.owner,
-                entry.leased_at,
-                entry.lease,
-                entry.attempts,
-                entry.digest,
-                entry.reply,
-                entry.kept_until,
-            ),
-        )
+        self._file.run(f"INSERT OR REPLACE {_INBOX}", _row(key, entry))
 
     def _forget(self, now: float) -> None:
+        self._claimed += 1
+        if self._claimed % FORGOTTEN_EVERY:
+            return
         query = "SELECT receiver, sender, message_id FROM inbox WHERE kept_until <= ? LIMIT ?"
         for row in self._file.run(query, (now, FORGOTTEN_AT_ONCE)):
             self._file.run(_REMOVE, row)
@@ -187,8 +198,24 @@ _FIND = (
     "SELECT phase, owner, leased_at, lease, attempts, digest, reply, kept_until FROM inbox "
     "WHERE receiver = ? AND sender = ? AND message_id = ?"
 )
+_INBOX = "INTO inbox VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ADD = f"INSERT {_INBOX} ON CONFLICT DO NOTHING"
 _REMOVE = "DELETE FROM inbox WHERE receiver = ? AND sender = ? AND message_id = ?"
 
 
 def _key(key: InboxKey) -> tuple[str, str, str]:
     return key.receiver, key.sender, key.message_id
+
+
+def _row(key: InboxKey, entry: Entry) -> Row:
+    return (
+        *_key(key),
+        entry.phase.value,
+        entry.owner,
+        entry.leased_at,
+        entry.lease,
+        entry.attempts,
+        entry.digest,
+        entry.reply,
+        entry.kept_until,
+    )

@@ -80,6 +80,22 @@ async def test_who_is_known_to_be_dead_is_not_waited_for(bench: Bench) -> None:
     assert (done.standing, done.reply) == (Standing.DONE, "good")
 
 
+async def test_what_is_asked_for_at_once_is_done_in_order(bench: Bench) -> None:
+    journal = await bench.open()
+    working = Effects(agent=ME, outcome=Outcome.WORKING, put=(snapshot(),))
+    await journal.claim(hold(), BODY)
+    answers = await asyncio.gather(
+        journal.commit(working, hold()),
+        journal.claim(hold("two"), BODY, ["one"]),
+        journal.commit(replace(working, remove=(snapshot().key,), put=()), hold()),
+        journal.commit(working, hold("two")),
+        journal.release(hold("two")),
+        journal.commit(replace(working, remove=(snapshot().key,), put=()), hold("two")),
+    )
+    assert answers == [True, takeover(2), False, True, None, False]
+    assert await journal.snapshots(ME) == (snapshot(),)
+
+
 async def test_a_lease_is_prolonged_until_somebody_took_over(bench: Bench) -> None:
     journal = await bench.open()
     assert not await journal.renew(hold())
