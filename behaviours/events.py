@@ -61,6 +61,7 @@ class MessageUndelivered(Fact):
     peer: str
     cause: str
     text: str
+    protocol: str = field(default="", compare=False)
     is_trouble: ClassVar[bool] = True
 
 
@@ -83,6 +84,7 @@ class MessageDisbelieved(Fact):
     """Who is said to have sent it."""
     cause: str
     text: str
+    protocol: str = field(default="", compare=False)
     is_trouble: ClassVar[bool] = True
 
 
@@ -91,6 +93,8 @@ class MessageAcknowledged(Fact):
     """The receiving agent has said that it has processed a message."""
 
     peer: str
+    performative: str = ""
+    protocol: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +163,7 @@ class OutOfSequence(Fact):
     performative: str
     peer: str
     text: str
+    protocol: str = field(default="", compare=False)
     is_trouble: ClassVar[bool] = True
 
 
@@ -180,6 +185,7 @@ class ConversationRefused(Fact):
     peer: str
     cause: str
     text: str
+    protocol: str = field(default="", compare=False)
     is_trouble: ClassVar[bool] = True
 
 
@@ -277,6 +283,25 @@ class LeaderDeposed(Fact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RowsTrained(Fact):
+    """A training goes on: so many rows have gone through it since this was last told, each epoch anew."""
+
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingEnded(Fact):
+    """A training is over, well or not."""
+
+    outcome: str
+    """``trained``, ``failed`` or ``cancelled``."""
+    seconds: float
+    """How long it took, without the wait for its turn."""
+    promised: float | None = None
+    """The seconds that our bid promised for the same; None where we made none."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ElectionDown(Fact):
     """Nobody can say who leads this group, and this agent does not, until somebody can."""
 
@@ -291,6 +316,34 @@ class ElectionUp(Fact):
 
     group: str
     is_trouble: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberJoined(Fact):
+    """Another agent is in a task group now that this one is in, or is back."""
+
+    group: str
+    member: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberLeft(Fact):
+    """Another agent is not in a task group any more: it has left it, has gone, or its lease has run out."""
+
+    group: str
+    member: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogueDown(Fact):
+    """The catalogue that others find this agent by cannot be written; the agent goes on without it."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogueUp(Fact):
+    """The catalogue can be written again, and the agent stands in it."""
 
 
 Hook = Callable[[Fact], None]

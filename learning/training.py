@@ -45,6 +45,7 @@ class EpochEnded:
             standardised target).
         validation_loss: the same on the validation part, after the epoch; early stopping watches it.
         score: accuracy, or R2, on the validation part after the epoch.
+        rows: how many rows it was trained on in this epoch.
     """
 
     epoch: int
@@ -52,6 +53,7 @@ class EpochEnded:
     loss: float
     validation_loss: float
     score: float
+    rows: int
 
 
 def train(
@@ -285,6 +287,7 @@ class _Run:
                     loss=loss,
                     validation_loss=watched,
                     score=score.get("accuracy", score.get("r2", 0.0)),
+                    rows=len(features),
                 )
             )
             if epoch - best_epoch >= self.task.patience:
