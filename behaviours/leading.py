@@ -29,6 +29,8 @@ class Leading(Shell):
         on_deposed: awaited when we have lost, or resign.
         hook: sink of facts.
         rng: source of jitter.
+        hesitation: seconds that a free lock is left to others who should have it first; by default it is
+            reached for at once, and at the start without a look whether it is free.
     """
 
     def __init__(
@@ -41,12 +43,16 @@ class Leading(Shell):
         on_deposed: OnChange,
         hook: Hook,
         rng: Callable[[], float] = random.random,
+        hesitation: Callable[[], float] | None = None,
     ) -> None:
         super().__init__()
         self._me, self._lock, self._hook, self._rng = me, lock, hook, rng
         self._on_elected, self._on_deposed = on_elected, on_deposed
+        self._hesitation = hesitation
         self.candidacy = Candidacy(group=group)
         self._failures = 0
+        self.trouble = ""
+        """Why nobody can say who leads, in one sentence; empty while somebody can."""
         self.tried = asyncio.Event()
         """Set once we have reached for the lock: we lead, and have said so, or somebody else does."""
 
@@ -61,7 +67,10 @@ class Leading(Shell):
         return self.candidacy.term
 
     async def run(self) -> None:
-        """One round: wait for the lock, but the first time, try to take it, lead until it is lost."""
+        """One round: wait for the lock, try to take it, lead until it is lost.
+
+        At first, and after trouble, it is tried without a wait, so that it is soon known that somebody leads.
+        """
         try:
             term = await self._reach()
         except ElectionError as error:
@@ -75,8 +84,13 @@ class Leading(Shell):
 
     async def _reach(self) -> int | None:
         group = self.candidacy.group
-        if self.tried.is_set():
+        if self._hesitation is not None and self.trouble:
+            await self._lock.groups()  # that it answers is known before it is free
+            self.trouble = ""
+        if self._hesitation is not None or (self.tried.is_set() and not self.trouble):
             await self._lock.wait_free(group)
+        if self._hesitation is not None:
+            await asyncio.sleep(self._hesitation())
         self.candidacy = advance(self.candidacy, Event.LOCK_FREE)
         try:
             term = await self._lock.acquire(group, self._me)
@@ -126,6 +140,7 @@ class Leading(Shell):
         await self._on_deposed()
 
     async def _stumble(self, error: ElectionError) -> None:
+        self.trouble = str(error)
         if self._failures == 0:
             self._hook(ElectionDown(agent=self._me, group=self.candidacy.group, text=str(error)))
         self._failures += 1
@@ -133,5 +148,5 @@ class Leading(Shell):
 
     def _recover(self) -> None:
         if self._failures:
-            self._failures = 0
+            self._failures, self.trouble = 0, ""
             self._hook(ElectionUp(agent=self._me, group=self.candidacy.group))

@@ -108,6 +108,9 @@ class Led:
     """The bare JID."""
     term: int
     since: datetime
+    failover: float | None = None
+    """Seconds from the last sign of life of the leader before, or from its release of the lock, to this
+    election; None for the first one, and where nobody can tell."""
 
 
 class Lock(Protocol):

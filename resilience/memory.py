@@ -79,9 +79,16 @@ class MemoryRecords:
 
 
 class MemoryLock:
-    """`Lock` within one process: the election of a society that runs in one."""
+    """`Lock` within one process: the election of a society that runs in one.
 
-    def __init__(self) -> None:
+    Args:
+        clock: seconds that no wall clock moves.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._freed: dict[str, float] = {}
+        self._failovers: dict[str, float] = {}
         self._terms: dict[str, int] = {}
         self._holders: dict[str, str] = {}
         self._since: dict[str, datetime] = {}
@@ -93,6 +100,8 @@ class MemoryLock:
             return None
         self._terms[group] = self._terms.get(group, 0) + 1
         self._holders[group], self._since[group] = candidate, datetime.now(UTC)
+        if group in self._freed:
+            self._failovers[group] = self._clock() - self._freed[group]
         return self._terms[group]
 
     async def wait_free(self, group: str) -> None:
@@ -118,13 +127,19 @@ class MemoryLock:
         """Stand no more."""
         if self._holders.get(group) == candidate:
             del self._holders[group]
+            self._freed[group] = self._clock()
             async with self._changed:
                 self._changed.notify_all()
 
     async def groups(self) -> Mapping[str, Led | None]:
         """Who leads each group that somebody has led, by its name."""
         return {
-            group: Led(leader=self._holders[group], term=term, since=self._since[group])
+            group: Led(
+                leader=self._holders[group],
+                term=term,
+                since=self._since[group],
+                failover=self._failovers.get(group),
+            )
             if group in self._holders
             else None
             for group, term in sorted(self._terms.items())

@@ -93,6 +93,10 @@ CREATE TABLE leaders (
     since TEXT NOT NULL  -- ISO 8601 with its zone
 ) WITHOUT ROWID;
 """,
+    """
+-- Seconds from the end of the leadership before, which stands in beaten_at, to this one.
+ALTER TABLE leaders ADD COLUMN failover REAL;
+""",
 )
 """What leads from each form of the file to the next, from nothing to form 1 onwards. Never edit a step."""
 

@@ -26,7 +26,14 @@ T = TypeVar("T")
 LOOKS = 20
 """How often whoever waits looks in the time of the TTL."""
 
+LOOK_MOST = 0.2
+"""Seconds between two looks at most: what is given back is to be found soon, however long the TTL."""
+
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +50,7 @@ class SqliteLock:
         path: the file, which is made if it is not there; its folder must exist.
         ttl: seconds after which a holder that gives no sign of life is dead.
         clock: seconds by the machine's monotonic clock.
+        wall: the wall clock, for people to read.
         boot: what tells this run of the machine from others.
 
     Raises:
@@ -55,9 +63,10 @@ class SqliteLock:
         *,
         ttl: float = TTL,
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], datetime] = _now,
         boot: str | None = None,
     ) -> None:
-        self._ttl, self._clock = ttl, clock
+        self._ttl, self._clock, self._wall = ttl, clock, wall
         self._boot = _booted() if boot is None else boot
         self._seats: dict[tuple[str, int], _Seat] = {}
         self._is_closed = False
@@ -80,7 +89,7 @@ class SqliteLock:
     async def wait_free(self, group: str) -> None:
         """Return once the lock may be free."""
         while await self._do(lambda: self._is_held(group)):  # noqa: ASYNC110 - the file tells nobody
-            await asyncio.sleep(self._ttl / LOOKS)
+            await asyncio.sleep(min(self._ttl / LOOKS, LOOK_MOST))
 
     def holds(self, group: str, term: int) -> bool:
         """Whether the lock of that term is held for certain, now."""
@@ -98,7 +107,7 @@ class SqliteLock:
         """Give up the lock of that term; one that is not held any more is no error."""
         seat = await self._drop(group, term)
         if seat is not None:
-            await self._do(lambda: self._file.run(_FREE, (group, seat.token)))
+            await self._do(lambda: self._file.run(_FREE, (self._clock(), group, seat.token)))
 
     async def leave(self, group: str, candidate: str) -> None:
         """Stand no more."""
@@ -137,8 +146,10 @@ class SqliteLock:
         with self._file.transaction():
             if self._is_held(group):
                 return None
-            since = datetime.now(UTC).isoformat()
-            row = (group, candidate, token, self._boot, self._clock(), self._ttl, since)
+            now, since = self._clock(), self._wall().isoformat()
+            ended = (at for boot, at in self._file.run(_ENDED, (group,)) if boot == self._boot and at <= now)
+            failover = next((now - at for at in ended), None)
+            row = (group, candidate, token, self._boot, now, self._ttl, since, failover)
             ((term,),) = self._file.run(_TAKE, row)
             return int(term)
 
@@ -155,26 +166,28 @@ class SqliteLock:
 
     def _groups(self) -> Mapping[str, Led | None]:
         return {
-            group: Led(leader=holder, term=term, since=datetime.fromisoformat(since))
+            group: Led(leader=holder, term=term, since=datetime.fromisoformat(since), failover=failover)
             if self._is_alive(*alive)
             else None
-            for group, holder, term, since, *alive in self._file.run(_GROUPS)
+            for group, holder, term, since, failover, *alive in self._file.run(_GROUPS)
         }
 
 
 _HOLDER = "SELECT token, boot, beaten_at, ttl FROM leaders WHERE group_name = ?"
 _GROUPS = (
-    "SELECT group_name, holder, term, since, token, boot, beaten_at, ttl FROM leaders ORDER BY group_name"
+    "SELECT group_name, holder, term, since, failover, token, boot, beaten_at, ttl FROM leaders "
+    "ORDER BY group_name"
 )
+_ENDED = "SELECT boot, beaten_at FROM leaders WHERE group_name = ?"
 _TAKE = (
-    "INSERT INTO leaders (group_name, holder, token, boot, beaten_at, ttl, since, term) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, 1) "
+    "INSERT INTO leaders (group_name, holder, token, boot, beaten_at, ttl, since, failover, term) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1) "
     "ON CONFLICT (group_name) DO UPDATE SET holder = excluded.holder, token = excluded.token, "
     "boot = excluded.boot, beaten_at = excluded.beaten_at, ttl = excluded.ttl, since = excluded.since, "
-    "term = term + 1 RETURNING term"
+    "failover = excluded.failover, term = term + 1 RETURNING term"
 )
 _BEAT = "UPDATE leaders SET beaten_at = ? WHERE group_name = ? AND token = ?"
-_FREE = "UPDATE leaders SET token = '', holder = '' WHERE group_name = ? AND token = ?"
+_FREE = "UPDATE leaders SET token = '', holder = '', beaten_at = ? WHERE group_name = ? AND token = ?"
 
 
 def _booted() -> str:

@@ -7,7 +7,8 @@
     consul = "http://127.0.0.1:8500"    # consul: where an agent of it is; LOCUTION_CONSUL stands above it
     ttl = 1.5                           # seconds after which a leader that gives no sign of life is dead
 
-The token for Consul is a secret: it comes from the environment variable CONSUL_HTTP_TOKEN.
+The token for Consul is a secret: it comes from the environment variable CONSUL_HTTP_TOKEN. Where Consul
+decides, its catalogue has every running agent as well (`society.cataloguing`).
 """
 
 from __future__ import annotations

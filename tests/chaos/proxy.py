@@ -1,4 +1,4 @@
-"""The way between agents and server, which can be cut."""
+"""The way between agents and server, which can be cut, or swallow all that is sent on it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import suppress
 
 
 class Proxy:
-    """Passes on bytes on loopback, until it is told to drop connections.
+    """Passes on bytes on loopback, until it is told to drop connections, or to pass on nothing.
 
     Args:
         port: of the server.
@@ -18,6 +18,8 @@ class Proxy:
         self._server_port = port
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._listening: asyncio.Server | None = None
+        self._passes = asyncio.Event()
+        self._passes.set()
         self.port = 0
 
     async def start(self) -> None:
@@ -32,6 +34,14 @@ class Proxy:
             self._open[each].transport.abort()
             each.cancel()
         return len(tasks)
+
+    def swallow(self) -> None:
+        """Pass on nothing and break nothing, as a network that has failed in the middle."""
+        self._passes.clear()
+
+    def go_on(self) -> None:
+        """Pass on again, and what has come meanwhile."""
+        self._passes.set()
 
     async def stop(self) -> None:
         """Break all of them, and listen no more."""
@@ -48,7 +58,7 @@ class Proxy:
         there: asyncio.StreamWriter | None = None
         try:
             back, there = await asyncio.open_connection("127.0.0.1", self._server_port)
-            ways = {asyncio.ensure_future(_pass(*each)) for each in ((reader, there), (back, writer))}
+            ways = {asyncio.ensure_future(self._pass(*each)) for each in ((reader, there), (back, writer))}
             try:
                 await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -62,9 +72,9 @@ class Proxy:
                 if each is not None:
                     each.transport.abort()
 
-
-async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                await self._passes.wait()
+                writer.write(data)
+                await writer.drain()

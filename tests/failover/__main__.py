@@ -60,8 +60,14 @@ def _say(lock: str, found: Found) -> None:
             )
     sys.stdout.write(
         f"{lock}: {len(found.terms)} terms, {len(found.accepted):,} requests accepted, "
-        f"{len(found.faults)} of a leader of the past\n"
+        f"{len(found.obeyed)} of a leader of the past\n"
     )
+    counted = (
+        f"{len(found.miscounted):,} did not end once"
+        if found.miscounted
+        else f"each was done once and answered once, {found.unanswered:,} more were done as their leader fell"
+    )
+    sys.stdout.write(f"{lock}: {len(found.ended):,} requests ended: {counted}\n")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
 """A member of a task group in a process of its own: `python -m tests.failover.member PLACE`.
 
-While it leads it keeps a worker busy, and it says, a line for each, when it begins and ceases to lead.
+While it leads it keeps a worker busy. It says, a line for each, when it begins and ceases to lead, and what
+has become of each request.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -16,10 +19,11 @@ from typing import Any
 from agents.base import Ports, Server
 from behaviours.fencing import Office, acting
 from behaviours.grouping import Group, NotLeadingError
+from behaviours.outcomes import Succeeded
 from resilience.consul_lock import ConsulLock
 from resilience.election import Lock
 from resilience.sqlite_lock import SqliteLock
-from tests.behaviours.samples import Add, Asker
+from tests.behaviours.samples import Add, Asker, Sum
 
 GROUP = "sums"
 
@@ -37,6 +41,7 @@ class Member(Asker):
         super().__init__(*who)
         self.worker, self.in_flight, self.is_stubborn = worker, in_flight, is_stubborn
         self.asking: list[asyncio.Task[None]] = []
+        self.numbers = itertools.count(1)
 
     async def on_elected(self, group: Group) -> None:
         """Begin to ask."""
@@ -56,7 +61,11 @@ class Member(Asker):
         while True:
             office = contextlib.nullcontext() if self.is_stubborn else group.acting()
             with contextlib.suppress(NotLeadingError), office:
-                await self.request(self.worker, Add(manner="well"))
+                # No other request of anybody has these two numbers.
+                life, number = os.getpid(), next(self.numbers)
+                outcome = await self.request(self.worker, Add(a=life, b=number))
+                is_right = isinstance(outcome, Succeeded) and outcome.result == Sum(value=life + number)
+                say("ended", life, number, "well" if is_right else type(outcome).__name__)
             await asyncio.sleep(0.01)
 
 

@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,12 +29,17 @@ WITHIN = 30.0
 """Seconds in which there has to be a new leader; far more than is hoped for."""
 
 
+Request = tuple[int, int]
+"""The process that has made it, and its number there."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Accepted:
     """Something that the worker did for a leader."""
 
     leader: str
     term: int
+    request: Request = (0, 0)
 
 
 class Worker(Asker):
@@ -46,7 +52,8 @@ class Worker(Asker):
         """Add."""
         office = office_of(task.message)
         assert office is not None
-        self.accepted.append(Accepted(leader=task.initiator.local_name, term=office.term))
+        request = (int(action.a), int(action.b))
+        self.accepted.append(Accepted(leader=task.initiator.local_name, term=office.term, request=request))
         return Sum(value=action.a + action.b)
 
 
@@ -61,6 +68,8 @@ class Member:
         self.elected: list[tuple[int, float]] = []
         """Terms, and when each began by the machine's monotonic clock."""
         self.deposed: list[int] = []
+        self.ended: list[tuple[Request, str]] = []
+        """What has become of its requests."""
         self._told = told
         self._reading: asyncio.Task[None] | None = None
 
@@ -71,11 +80,15 @@ class Member:
 
     async def _read(self) -> None:
         while line := await self.process.line():
-            what, term, when = line.split()
-            if what == "elected":
-                self.elected.append((int(term), float(when)))
-            else:
-                self.deposed.append(int(term))
+            what, *told = line.split()
+            match what:
+                case "elected":
+                    self.elected.append((int(told[0]), float(told[1])))
+                case "deposed":
+                    self.deposed.append(int(told[0]))
+                case _:
+                    self.ended.append(((int(told[0]), int(told[1])), told[2]))
+                    continue  # nobody waits for that
             self._told.set()
 
     @property
@@ -107,11 +120,44 @@ class Found:
     accepted: list[Accepted] = field(default_factory=list)
     refused: int = 0
     """Requests of leaders of the past."""
+    is_stubborn: bool = False
+    """Whether leaders of the past went on, so that they were refused."""
     terms: dict[int, str] = field(default_factory=dict)
     """Who led in each."""
+    ended: list[tuple[Request, str]] = field(default_factory=list)
+    """What has become of each request, as whoever made it was told."""
+    in_flight: int = 0
+    """Requests that a leader had under way at most."""
+
+    @property
+    def unanswered(self) -> int:
+        """Requests that were accepted and of which nobody was told: their leader fell meanwhile."""
+        return len({each.request for each in self.accepted} - {request for request, _how in self.ended})
+
+    @property
+    def miscounted(self) -> list[str]:
+        """What must not be: a request that was done twice, or ended twice or badly, or was lost."""
+        done = Counter(each.request for each in self.accepted)
+        ended = Counter(request for request, _how in self.ended)
+        found = [f"request {each} was done {times} times" for each, times in done.items() if times > 1]
+        found += [f"request {each} ended {times} times" for each, times in ended.items() if times > 1]
+        for request, how in self.ended:
+            if how != "well" and not self.is_stubborn:
+                found.append(f"request {request} ended as {how}")
+            elif how == "well" and not done[request]:
+                found.append(f"request {request} was answered and never done")
+        most = self.in_flight * len(self.terms)
+        if self.unanswered > most:
+            found.append(f"{self.unanswered} requests were lost, and at most {most} were under way at an end")
+        return found
 
     @property
     def faults(self) -> list[str]:
+        """All that must not be."""
+        return [*self.obeyed, *self.miscounted]
+
+    @property
+    def obeyed(self) -> list[str]:
         """What must not be: a term of two leaders, or work for a leader of the past."""
         found, highest = [], 0
         for each in self.accepted:
@@ -140,7 +186,7 @@ class Running:
         self._folder, self._lock, self._ttl, self._in_flight = folder, lock, ttl, in_flight
         self._is_stubborn = is_stubborn
         self._told = asyncio.Event()
-        self.found = Found()
+        self.found = Found(is_stubborn=is_stubborn, in_flight=in_flight)
 
     async def run(self, kills: int, freezes: int) -> Found:
         """Do it all."""
@@ -181,6 +227,7 @@ class Running:
             if consul is not None:
                 consul.stop()
         self.found.terms = {term: each.name for each in members for term, _when in each.elected}
+        self.found.ended = [one for each in members for one in each.ended]
         return self.found
 
     def _note(self, fact: Fact) -> None:

@@ -17,6 +17,8 @@ from resilience.memory import MemoryDeadLetters, MemoryJournal
 from resilience.redis_store import RedisJournal
 from resilience.sqlite_journal import SqliteJournal
 from tests.requirements import require
+from tests.resilience.consul_server import PATH as CONSUL
+from tests.resilience.consul_server import ConsulServer
 from tests.resilience.redis_server import PATH, RedisServer
 
 BINDINGS = ("memory", "sqlite", pytest.param("redis", marks=pytest.mark.redis))
@@ -174,3 +176,15 @@ async def bench(make_bench: Callable[..., Bench]) -> AsyncIterator[Bench]:
     bench = make_bench()
     yield bench
     await bench.close()
+
+
+@pytest.fixture(scope="session")
+def consul(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsulServer]:
+    """Run a server of Consul for all tests; each has groups of its own."""
+    require(CONSUL is not None, "consul")
+    server = ConsulServer(tmp_path_factory.mktemp("consul"))
+    try:
+        server.ready()
+        yield server
+    finally:
+        server.stop()

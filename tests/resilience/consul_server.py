@@ -44,8 +44,7 @@ class ConsulServer(Mortal):
     def __init__(self, folder: Path, *, of: int = 1, join: int | None = None, **settings: Any) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.port, self.serf, rpc, serf_wan, dns = _free_ports(5)
-        self.dns = dns
+        self.port, self.serf, self.rpc, serf_wan, self.dns = _free_ports(5)
         told = {
             "server": True,
             "bootstrap_expect": of,
@@ -57,8 +56,8 @@ class ConsulServer(Mortal):
                 "http": self.port,
                 "serf_lan": self.serf,
                 "serf_wan": serf_wan,
-                "server": rpc,
-                "dns": dns,
+                "server": self.rpc,
+                "dns": self.dns,
             },
             "performance": {"raft_multiplier": 1},
             "disable_update_check": True,
@@ -100,9 +99,26 @@ class ConsulServer(Mortal):
         with urllib.request.urlopen(self.url + path, timeout=2) as answer:
             return json.loads(answer.read())
 
+    @property
+    def is_leader(self) -> bool:
+        """Whether it leads the servers."""
+        return bool(self.get("/v1/status/leader") == f"127.0.0.1:{self.rpc}")
+
+    def index(self, path: str) -> str:
+        """How far what it answers has come: another one where something has changed."""
+        with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+            return str(answer.headers["X-Consul-Index"])
+
     def put(self, path: str, body: object = None) -> Any:
         """Tell it something."""
         data = b"" if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data=data, method="PUT")
+        return self._send(path, "PUT", data)
+
+    def delete(self, path: str) -> None:
+        """Have something deleted."""
+        self._send(path, "DELETE")
+
+    def _send(self, path: str, method: str, data: bytes = b"") -> Any:
+        request = urllib.request.Request(self.url + path, data=data, method=method)
         with urllib.request.urlopen(request, timeout=2) as answer:
             return json.loads(answer.read() or b"null")

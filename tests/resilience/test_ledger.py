@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from resilience.ledger import DeposedError, Ledger, Task
+from resilience.ledger import DeposedError, Ledger, Stage, Task
 from resilience.memory import MemoryJournal
 from resilience.records import FormError
 from tests.resilience.conftest import Bench
@@ -101,11 +101,39 @@ async def test_what_is_forgotten_is_gone_and_groups_are_apart(bench: Bench) -> N
 def test_what_is_written_is_read_and_what_is_not_ours_is_told() -> None:
     task = replace(TASK, client="ä@here", opening='{"a": "\\u0000"}')
     assert Task.from_json(task.to_json()) == task
-    for text in ("no json", "[]", '{"v": 1}', task.to_json().replace("client", "odd")):
+    odd = (task.to_json().replace(old, "odd") for old in ("client", "accepted"))
+    for text in ("no json", "[]", '{"v": 1}', *odd):
         with pytest.raises(FormError, match="the store has been tampered with"):
             Task.from_json(text)
-    with pytest.raises(FormError, match="written in form 2 by a newer version"):
-        Task.from_json(task.to_json().replace('"v":1', '"v":2'))
+    with pytest.raises(FormError, match="written in form 3 by a newer version"):
+        Task.from_json(task.to_json().replace('"v":2', '"v":3'))
+
+
+def test_a_task_of_the_first_form_is_read_as_accepted() -> None:
+    """Version 1 knew no more of it."""
+    first = '{"v":1,"id":"c1","client":"carol@here","opening":"{\\"performative\\": \\"request\\"}"}'
+    assert Task.from_json(first) == TASK
+    assert TASK.stage is Stage.ACCEPTED
+
+
+async def test_how_far_a_task_is_the_next_leader_finds(bench: Bench) -> None:
+    first, second = await ledger(bench), await ledger(bench)
+    await first.take(1)
+    awarded = replace(
+        TASK,
+        stage=Stage.AWARDED,
+        attempt=2,
+        conversation="c7",
+        winner="anna@here",
+        promised=12.5,
+        since="2026-11-20T12:00:00+00:00",
+        progress='{"epoch": 3}',
+        lost={"bert@here": "bert has left"},
+    )
+    await first.write(awarded)
+    (found,) = await second.take(2)
+    assert found == awarded
+    assert found.stage is Stage.AWARDED
 
 
 @pytest.mark.parametrize("field", ["id", "client"])

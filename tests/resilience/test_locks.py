@@ -6,7 +6,7 @@ import asyncio
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,27 +14,14 @@ from typing import Any
 import pytest
 
 from resilience.consul_lock import ConsulLock
-from resilience.election import ElectionError, Lock
+from resilience.election import ElectionError, Led, Lock
 from resilience.memory import MemoryLock
 from resilience.sqlite_lock import SqliteLock
-from tests.requirements import require
-from tests.resilience.consul_server import PATH, ConsulServer
+from tests.resilience.consul_server import ConsulServer
 
 TTL = 0.6
 
 Make = Callable[[], Lock]
-
-
-@pytest.fixture(scope="session")
-def consul(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsulServer]:
-    """Run a server of Consul for all tests; each has groups of its own."""
-    require(PATH is not None, "consul")
-    server = ConsulServer(tmp_path_factory.mktemp("consul"))
-    try:
-        server.ready()
-        yield server
-    finally:
-        server.stop()
 
 
 CONSUL = pytest.param("consul", marks=[pytest.mark.consul, pytest.mark.xdist_group("consul")])
@@ -170,6 +157,30 @@ async def test_who_leads_is_told(make: Make) -> None:
     assert led is not None
     assert (led.leader, led.term) == ("a@here", term)
     assert before <= led.since <= datetime.now(UTC)
+    assert led.failover is None, "there was nobody before"
+
+
+async def led(lock: Lock, group: str = "g") -> Led:
+    """Who leads, which somebody does."""
+    found = (await lock.groups())[group]
+    assert found is not None
+    return found
+
+
+async def test_how_long_nobody_led_is_told_after_a_release(make: Make) -> None:
+    first, second = make(), make()
+    term = await taken(first)
+    await first.release("g", term)
+    released = time.monotonic()
+    await asyncio.sleep(0.2)  # it is what is told
+    await taken(second, "b@here")
+    most = time.monotonic() - released + 0.2
+    failover = (await led(first)).failover
+    assert failover is not None
+    assert 0.2 <= failover < most
+    await second.leave("g", "b@here")
+    await taken(first)
+    assert ((await led(second)).failover or 0.0) < 0.2, "the last one is told"
 
 
 # -- what memory has not: death --------------------------------------------------------------------
@@ -191,7 +202,20 @@ async def test_after_a_death_it_is_free_when_the_time_has_run_out(lasting: Make)
     die(first)
     following = await asyncio.wait_for(waiting, 5)
     assert following > term
-    assert 0.5 * TTL < time.monotonic() - begun < 3 * TTL
+    taking = time.monotonic() - begun
+    assert 0.5 * TTL < taking < 3 * TTL
+    failover = (await led(second)).failover
+    assert failover is not None
+    assert taking - 0.1 < failover < taking + TTL / 4 + 0.3, "from the last sign of life on"
+
+
+async def test_the_dead_lead_no_more(lasting: Make) -> None:
+    first, second = lasting(), lasting()
+    term = await taken(first)
+    die(first)
+    await asyncio.wait_for(second.wait_free("g"), 5)
+    assert await second.groups() == {"g": None}
+    await first.wait_lost("g", term)
 
 
 async def test_who_gives_no_sign_of_life_knows_it_before_anybody_else(lasting: Make) -> None:
@@ -222,6 +246,7 @@ async def test_a_restart_of_the_machine_frees_it(tmp_path: Path) -> None:
     after = SqliteLock(path, boot="after", ttl=3600, clock=lambda: 5.0)
     assert await taken(after, "b@here") == term + 1
     unknown = SqliteLock(path, boot="after", ttl=3600, clock=lambda: 4.0)
+    assert (await led(after)).failover is None, "clocks of two runs of the machine tell nothing"
     assert await taken(unknown, "c@here") == term + 2, "a sign of life of the future is none"
     for each in (before, after, unknown):
         await each.close()
@@ -278,10 +303,11 @@ class TestConsul:
     async def test_where_nobody_answers_is_one_sentence(self) -> None:
         with socket.socket() as probe:  # bound, and not listening
             probe.bind(("127.0.0.1", 0))
-            lock = ConsulLock(f"http://127.0.0.1:{probe.getsockname()[1]}")
+            url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+            lock = ConsulLock(url)
             text = await fails(lock.acquire("g", "a@here"))
             await lock.close()
-        assert text.startswith(f"Consul does not answer at {lock._url} (")
+        assert text.startswith(f"Consul does not answer at {url} (")
         assert text.endswith("); start it, or correct its address")
 
     @pytest.mark.parametrize("url", ["here:8500", "ftp://here", "http://", "http://h:port", "http://h/v1"])
@@ -301,7 +327,8 @@ class TestConsul:
                 text = await fails(lock.acquire("g", "a@here"))
                 assert text.startswith(f"Consul at {server.url} does not allow it (")
                 assert text.endswith(
-                    "; give a token that may write keys below locution/, sessions and services"
+                    "; give a token that may write keys below locution/, sessions and services, and read "
+                    "nodes"
                 )
                 assert "does not allow it" in await fails(lock.wait_free("g"))
             assert await taken(consul_lock(server, token="root")) > 0
@@ -317,10 +344,10 @@ class TestConsul:
         text = await fails(lock.wait_free(name))
         assert text == (
             f"the key locution/here/{name}/leader in Consul is held by a session that is none of ours, "
-            f"{session}: nobody leads until it is released; find out whose it is, or take "
-            "another name for the group"
+            f"{session} ('stranger' of the node {consul.folder.name}): nobody leads until it is released; "
+            "find out whose it is, or take another name for the group"
         )
-        assert await lock.acquire(name, "a@here") is None
+        assert await fails(lock.acquire(name, "a@here")) == text
         consul.put(f"/v1/session/destroy/{session}")
         assert await taken(lock, group=name) > 0
 

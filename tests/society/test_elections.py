@@ -54,7 +54,7 @@ async def test_the_lock_is_what_the_file_says(
     if not isinstance(lock, MemoryLock):
         assert lock._ttl == settings.get("ttl", 1.5)
     if isinstance(lock, ConsulLock):
-        assert lock._url == settings.get("consul", "http://127.0.0.1:8500")
+        assert lock._client.url == settings.get("consul", "http://127.0.0.1:8500")
         assert lock._society == file.society.name
     await lock.close()
 
@@ -116,17 +116,33 @@ async def test_who_leads_is_listed(write_file: WriteFile, start: Any, told: Told
     await told.wait_for("ready")
     listed = Told()
     assert await commands.groups(file, listed) == 0
-    (event, group), last = listed.events
+    (event, group), members, last = listed.events
     assert (event, last) == ("group", ("groups", {"groups": 1}))
+    assert members == ("members", {"group": "coordinators", "members": ["coordinator@localhost"]})
     assert (group["name"], group["leader"], group["term"]) == ("coordinators", "coordinator@localhost", 1)
     assert 0 <= group["seconds"] < 60
+    assert group["failover"] is None, "it is the first one"
     await society.stop()
     listed = Told()
     assert await commands.groups(file, listed) == 0
     assert listed.events[0] == (
         "group",
-        {"name": "coordinators", "leader": None, "term": None, "since": None, "seconds": None},
+        {
+            "name": "coordinators",
+            "leader": None,
+            "term": None,
+            "since": None,
+            "seconds": None,
+            "failover": None,
+        },
     )
+    again = await start(file)
+    listed = Told()
+    assert await commands.groups(file, listed) == 0
+    group = listed.events[0][1]
+    assert group["term"] == 2
+    assert 0 < group["failover"] < 60
+    await again.stop()
 
 
 async def test_what_only_one_process_knows_cannot_be_listed(write_file: WriteFile) -> None:
@@ -143,12 +159,17 @@ async def test_while_consul_does_not_answer_that_is_said(write_file: WriteFile) 
 
 def test_people_are_shown_who_leads(capsys: pytest.CaptureFixture[str]) -> None:
     show = Terminal()
-    show("group", name="g", leader="a@here", term=3, since="2026-11-20T12:00:00+00:00", seconds=61.4)
-    show("group", name="h", leader=None, term=None, since=None, seconds=None)
+    since = "2026-11-20T12:00:00+00:00"
+    show("group", name="g", leader="a@here", term=3, since=since, seconds=61.4, failover=1.3456)
+    show("group", name="f", leader="a@here", term=1, since=since, seconds=61.4, failover=None)
+    show("group", name="h", leader=None, term=None, since=None, seconds=None, failover=None)
+    show("members", group="g", members=["a@here", "b@here"])
     show("groups", groups=2)
     show("groups", groups=0)
     assert capsys.readouterr().out.splitlines() == [
-        "g: a@here leads in term 3 for 61 s, since 2026-11-20T12:00:00+00:00",
+        f"g: a@here leads in term 3 for 61 s, since {since}; before that nobody led for 1.35 s",
+        f"f: a@here leads in term 1 for 61 s, since {since}",
         "h: nobody leads",
+        "g: 2 members, a@here, b@here",
         "nobody has led a group yet",
     ]
