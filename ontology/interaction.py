@@ -1,4 +1,4 @@
-"""What the interaction protocols themselves talk about: truth, conditions, auctions, proxies.
+"""What the interaction protocols themselves talk about: truth, conditions, auctions, proxies, votes.
 
 A message has one ontology. Where it is about something of another one, as an auction is about its lot,
 that is `Nested`: the other term with the ontology that it is read with. Every agent understands these
@@ -108,12 +108,29 @@ class ProxyEnded(Predicate):
     replies: Annotated[int, Field(ge=0)]
 
 
+class Announcement(Predicate):
+    """What a member of a task group tells all others. Since 1.1."""
+
+    group: Annotated[str, Field(min_length=1, max_length=100)]
+    id: Annotated[str, Field(min_length=1, max_length=64)]
+    """Its announcer's own: should it come in two ways it is heard once."""
+    content: Nested
+
+
+class Committed(Predicate):
+    """The inform that tells a voter that the value which it was asked about holds. Since 1.1."""
+
+
+class Aborted(Predicate):
+    """The inform that tells a voter that it does not. Since 1.1."""
+
+
 INTERACTION = Ontology(
     name="locution-interaction",
-    version=(1, 0),
+    version=(1, 1),
     terms=(
         Nested, Truth, When, AuctionStarted, PriceCall, PriceBid, AuctionEnded, Sale,
-        Proxy, ProxyDone, ProxyEnded,
+        Proxy, ProxyDone, ProxyEnded, Announcement, Committed, Aborted,
     ),
 )  # fmt: skip
 """The terms that every agent understands beside those of its own ontologies."""

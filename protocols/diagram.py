@@ -1,7 +1,8 @@
 """A table drawn: Mermaid's ``stateDiagram-v2``, which GitHub and many editors show as a picture.
 
 Every arrow says who speaks and what: ``I: cfp`` is the initiator's, ``P: propose`` the participant's,
-``T: any reply`` a target's. What happens without a word stands in brackets: ``[deadline]``, ``[all-ended]``.
+``T: any reply`` a target's. What happens without a word stands in brackets: ``[deadline]``, ``[lost]``,
+``[all-ended]``.
 Cancel and not-understood are the same in every protocol, and stand in one note.
 """
 
@@ -13,6 +14,8 @@ LETTERS = {Role.INITIATOR: "I", Role.PARTICIPANT: "P", Role.TARGET: "T"}
 """How the roles are called in a drawing: the specifications' letters."""
 
 DEADLINE = "deadline"
+
+LOSS = "lost"
 
 NOTE = (
     "At every state but the first and the last ones:",
@@ -35,6 +38,9 @@ def steps(protocol: Protocol) -> dict[tuple[str, str], list[str]]:
         found.setdefault((state, following), []).append(f"[{event}]")
     for state, following in protocol.deadlines.items():
         found.setdefault((state, following), []).append(f"[{DEADLINE}]")
+    for state, following in protocol.losses.items():
+        if following != state:
+            found.setdefault((state, following), []).append(f"[{LOSS}]")
     return found
 
 

@@ -24,7 +24,7 @@ class Rule(StrEnum):
     FOREIGN_IN_REPLY_TO = "foreign-in-reply-to"
     """In-reply-to names no message of this conversation that the speaker got (FIPA00061, 2.5.4)."""
     UNKNOWN_PROTOCOL = "unknown-protocol"
-    """None of FIPA's eleven."""
+    """None of FIPA's eleven, nor our own."""
     UNANSWERED = "unanswered"
     """The reply-by passed without the answer that it was for (FIPA00061, 2.5.5)."""
     ANSWER_TO_NOT_UNDERSTOOD = "answer-to-not-understood"

@@ -209,9 +209,17 @@ def expire(protocol: Protocol, conversation: Conversation, now: datetime) -> Con
 
 
 def lose(protocol: Protocol, conversation: Conversation) -> Conversation:
-    """End a live conversation whose peer cannot be reached any more, or as it ended before its cancel."""
+    """End a live conversation whose peer cannot be reached any more, or as it ended before its cancel.
+
+    Where the table has it go on instead, one that stays where it is keeps its deadline.
+    """
+    state = conversation.state
     if is_over(protocol, conversation):
         return conversation
+    following = protocol.losses.get(state)
+    if following is not None:
+        deadline = conversation.deadline if following == state else None
+        return replace(conversation, state=following, deadline=deadline)
     return _leave(conversation, _ended_meanwhile(protocol, conversation) or UNREACHABLE, deadline=None)
 
 

@@ -17,6 +17,7 @@ from protocols.request import REQUEST
 from protocols.request_when import REQUEST_WHEN
 from protocols.subscribe import SUBSCRIBE
 from protocols.table import Protocol
+from protocols.vote import VOTE
 
 TABLES: tuple[Protocol, ...] = (
     REQUEST,
@@ -30,8 +31,9 @@ TABLES: tuple[Protocol, ...] = (
     RECRUITING,
     SUBSCRIBE,
     PROPOSE,
+    VOTE,
 )
-"""The eleven interaction protocols, in the order of their specifications' numbers."""
+"""FIPA's eleven interaction protocols, in the order of their specifications' numbers, and one of our own."""
 
 ALIASES: Mapping[str, Protocol] = MappingProxyType(
     {"fipa-auction-english": ENGLISH_AUCTION, "fipa-auction-dutch": DUTCH_AUCTION}
@@ -39,4 +41,4 @@ ALIASES: Mapping[str, Protocol] = MappingProxyType(
 """Tokens that FIPA spells in two ways: understood, but not what a table calls itself."""
 
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType({**{each.name: each for each in TABLES}, **ALIASES})
-"""Every protocol that is spoken here, by each of FIPA's tokens for it."""
+"""Every protocol that is spoken here, by each token for it."""

@@ -55,15 +55,18 @@ class Protocol:
     """One interaction protocol as data."""
 
     name: str
-    """FIPA's token, as in the protocol parameter."""
+    """FIPA's token, as in the protocol parameter; one of our own begins with ``locution-``."""
     spec: str
-    """The specification, e.g. ``SC00026H``."""
+    """The specification, e.g. ``SC00026H``; ``LOCUTION`` where it is ours."""
     start: str
     transitions: Transitions
     terminal: frozenset[str]
     """States in which the conversation is over; a late message may still have to be answered there."""
     deadlines: Mapping[str, str]
     """State to next state when the deadline passes, where it is not `EXPIRED`."""
+    losses: Mapping[str, str] = field(default_factory=dict)
+    """State to next state when the other side cannot be reached, where it is not `UNREACHABLE`: whoever is
+    bound by what was said goes on waiting, and may be told once it is there again."""
     events: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """``(state, event)`` to next state, for what happens to one side without a word; see `happen`."""
 
@@ -71,6 +74,7 @@ class Protocol:
     def states(self) -> frozenset[str]:
         """Every state of the table, without those that all protocols share."""
         found = {self.start, *self.terminal, *self.deadlines, *self.deadlines.values()}
+        found |= {*self.losses, *self.losses.values()}
         found |= {state for state, _event in self.events} | set(self.events.values())
         for (state, _role, _act), following in self.transitions.items():
             found |= {state, following}

@@ -60,7 +60,7 @@ def _exits(protocol: Protocol, state: str) -> set[str]:
         following for (source, _role, _act), following in protocol.transitions.items() if source == state
     }
     exits |= {following for (source, _event), following in protocol.events.items() if source == state}
-    return exits | ({protocol.deadlines[state]} if state in protocol.deadlines else set())
+    return exits | {each[state] for each in (protocol.deadlines, protocol.losses) if state in each}
 
 
 def _closure(protocol: Protocol, state: str) -> set[str]:
@@ -103,6 +103,8 @@ def reference_faults(protocol: Protocol, reference: Reference) -> list[str]:
         faults.append(f"terminal {sorted(protocol.terminal ^ reference.terminal)}")
     if protocol.deadlines != reference.on_deadline:
         faults.append(f"deadlines {dict(protocol.deadlines)}")
+    if protocol.losses != reference.on_loss:
+        faults.append(f"losses {dict(protocol.losses)}")
     if protocol.events != reference.on_event:
         faults.append(f"events {dict(protocol.events)}")
     found = {(state, LETTER[role], act): end for (state, role, act), end in protocol.transitions.items()}
@@ -219,7 +221,10 @@ def kinds_that_matter(reference: Reference) -> tuple[str, ...]:
     """The kinds of content that FIPA tells apart in this protocol, and that the answer to a cancel has."""
     steps = (*reference.drawn, *reference.steps)
     failures = {act.partition("/")[2] for _state, _speaker, act in steps if act.startswith("failure/")}
-    return ("done", "result", *sorted(failures - {"proxy"}))
+    informs = {
+        act.partition("/")[2] for _state, _speaker, act in reference.steps if act.startswith("inform/")
+    }
+    return ("done", "result", *sorted(failures - {"proxy"}), *sorted(informs))
 
 
 def cells(

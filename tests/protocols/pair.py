@@ -26,6 +26,7 @@ ENDINGS: tuple[Choice, ...] = (
     ("failure", "none", False),
     ("request", "none", False),
     ("cfp", "none", False),
+    ("inform", "committed", False),
 )
 """What somebody says who wants to come to an end, in order of preference."""
 
@@ -305,7 +306,6 @@ class ConversationPair:
 
 def _kinds(protocol: Protocol, act: Performative) -> tuple[str, ...]:
     """The kinds of content with which an end may say this."""
-    if act is Performative.INFORM:
-        return "done", "result"
     acts = {name for _state, _role, name in protocol.transitions}
-    return "none", *sorted(name.partition("/")[2] for name in acts if name.startswith(f"{act.value}/"))
+    special = sorted(name.partition("/")[2] for name in acts if name.startswith(f"{act.value}/"))
+    return *(("done", "result") if act is Performative.INFORM else ("none",)), *special

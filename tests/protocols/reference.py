@@ -42,6 +42,7 @@ class Reference:
     differences: tuple[Difference, ...] = ()
     drawn_deadlines: Mapping[str, str] = field(default_factory=dict)
     on_event: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    on_loss: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def steps(self) -> Steps:
@@ -67,6 +68,7 @@ class Reference:
         found = (
             {self.start} | self.terminal | {state for state, _speaker, _act in steps} | set(steps.values())
         )
+        found |= set(self.on_loss.values())
         return frozenset(found | set(self.on_deadline.values()) | set(self.on_event.values()))
 
     @cached_property
@@ -205,6 +207,36 @@ _SUBSCRIBE: Steps = {
     ("S2", "P", "failure"): "FAILED",
 }
 
+# Not FIPA's. Asked 1, accepted 2, rejected 3, silent 4; told that it is committed 5 or aborted 6.
+_VOTE: Steps = {
+    ("V0", "I", "propose"): "V1",
+    ("V1", "P", "accept-proposal"): "V2",
+    ("V1", "P", "reject-proposal"): "V3",
+    ("V4", "P", "reject-proposal"): "V3",
+    ("V1", "I", "inform/committed"): "V5",
+    ("V1", "I", "inform/aborted"): "V6",
+    ("V2", "I", "inform/committed"): "V5",
+    ("V2", "I", "inform/aborted"): "V6",
+    ("V3", "I", "inform/committed"): "V5",
+    ("V3", "I", "inform/aborted"): "V6",
+    ("V4", "I", "inform/committed"): "V5",
+    ("V4", "I", "inform/aborted"): "V6",
+    # Told once more, and never anything else.
+    ("V5", "I", "inform/committed"): "V5",
+    ("V6", "I", "inform/aborted"): "V6",
+    # A vote that has crossed the decision.
+    ("V5", "P", "accept-proposal"): "V5",
+    ("V5", "P", "reject-proposal"): "V5",
+    ("V6", "P", "accept-proposal"): "V6",
+    ("V6", "P", "reject-proposal"): "V6",
+    ("V5", "P", "inform/done"): "DONE",
+    ("V6", "P", "inform/done"): "DONE",
+    ("V5", "P", "failure"): "FAILED",
+    ("V6", "P", "failure"): "FAILED",
+    ("V5", "P", "not-understood"): "FAILED",
+    ("V6", "P", "not-understood"): "FAILED",
+}
+
 ENDED = frozenset({"REFUSED", "FAILED", "DONE"})
 
 OTHER_FAILURE = "no-match is the one cause with an end of its own; any other cause is the proxy's failure"
@@ -334,6 +366,14 @@ REFERENCES: Mapping[str, Reference] = {
             ("P1", "P", "accept-proposal"): "ACCEPTED",
             ("P1", "P", "reject-proposal"): "REJECTED",
         },
+    ),
+    "locution-vote": Reference(
+        spec="LOCUTION",
+        start="V0",
+        drawn_terminal=frozenset({"DONE", "FAILED"}),
+        drawn=_VOTE,
+        drawn_deadlines={"V1": "V4"},
+        on_loss={"V1": "V4", "V2": "V2", "V3": "V3", "V4": "V4", "V5": "V5", "V6": "V6"},
     ),
 }
 """By the protocol's token. A protocol that joins the registry joins this table."""

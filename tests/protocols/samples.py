@@ -38,6 +38,8 @@ CONTENTS = {
     "result": '{"predictions":{"model":"digits:3","values":["seven"]}}',
     "no-match": explain("no-match", "nobody fits the description"),
     "brokering": explain("brokering", "a sub-protocol came to nothing"),
+    "committed": '{"committed":{}}',
+    "aborted": '{"aborted":{}}',
     "none": None,
     "unreadable": "(done (action ann))",
 }

@@ -35,6 +35,8 @@ def test_every_step_is_drawn_and_nothing_else(protocol):
         if act == ANY or protocol.transitions.get((state, role, ANY)) != following
     }
     steps |= {(state, "[deadline]", following) for state, following in protocol.deadlines.items()}
+    losses = {state: end for state, end in protocol.losses.items() if state != end}
+    steps |= {(state, "[lost]", following) for state, following in losses.items()}
     steps |= {(state, f"[{event}]", following) for (state, event), following in protocol.events.items()}
     assert arrows(draw(protocol)) == steps
 

@@ -23,6 +23,7 @@ GOES_ON = {
     "fipa-dutch-auction": acts("propose"),
     "fipa-subscribe": acts("agree", "inform"),
     "fipa-propose": set(),
+    "locution-vote": acts("accept-proposal", "reject-proposal"),
     "fipa-recruiting": acts("agree", "inform"),
 }
 """After which acts a participant of a protocol has not said its last word, wherever it says them."""
@@ -47,4 +48,9 @@ def test_a_broker_passes_on_what_it_likes_and_ends_by_what_it_ends_by() -> None:
 
 def test_who_may_say_the_same_for_ever() -> None:
     unending = {(each.name, act.value) for each in TABLES for act in Performative if each.may_repeat(act)}
-    assert unending == {("fipa-subscribe", "inform"), ("fipa-brokering", "not-understood")}
+    assert unending == {
+        ("fipa-subscribe", "inform"),
+        ("fipa-brokering", "not-understood"),
+        ("locution-vote", "accept-proposal"),
+        ("locution-vote", "reject-proposal"),
+    }

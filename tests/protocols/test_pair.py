@@ -17,6 +17,7 @@ from protocols.english_auction import ENGLISH_AUCTION
 from protocols.errors import RemoteProtocolError
 from protocols.registry import PROTOCOLS, TABLES
 from protocols.table import CANCELLED, CANCELLING, EXPIRED, NOT_UNDERSTOOD, PARTIES, UNREACHABLE, Role
+from protocols.vote import VOTE
 from tests.protocols.pair import ConversationPair
 from tests.protocols.profile import STATEFUL
 from tests.protocols.samples import EVE, said
@@ -27,7 +28,7 @@ ACTS = st.sampled_from([each.value for each in Performative])
 ROLES = st.sampled_from(PARTIES)
 PROTOCOL = st.sampled_from(TABLES)
 
-AUCTIONS = (ENGLISH_AUCTION, DUTCH_AUCTION)
+BOTH_MAY_SPEAK = (ENGLISH_AUCTION, DUTCH_AUCTION, VOTE)
 
 
 def something_is_on_the_way(network) -> bool:
@@ -161,8 +162,8 @@ class OrderlyNetwork(Network):
         assert all(self.pair.is_over(role) for role in PARTIES)
         assert [each.sentence for each in audit(self.pair.recorded()) if not each.is_note] == []
         initiator, participant = self.pair.state(I), self.pair.state(P)
-        if initiator != participant and (self.pair.protocol in AUCTIONS and self.pair.ends[P].gave_up):
-            return  # both may speak: the bidder leaves while the auctioneer goes on, or ends the auction
+        if initiator != participant and (self.pair.protocol in BOTH_MAY_SPEAK and self.pair.ends[P].gave_up):
+            return  # the bidder leaves while the auctioneer goes on, or ends the auction, or the vote
         if initiator != participant:
             # Only this can cross with a participant that has the turn: the initiator ends with a
             # not-understood to an agree, while the participant ends with its result.
@@ -206,9 +207,10 @@ class WildNetwork(Network):
             if role is I and not self.pair.is_over(I):
                 assert not waits, "an initiator never waits without limit for the participant"
                 assert self.pair.protocol.awaits(conversation.state, I), "it is its own turn"
-            # A participant waits for the initiator as long as that is there.
+            # A participant waits for the initiator as long as that is there, or as it is bound.
+            is_bound = self.pair.ends[role].conversation.state in self.pair.protocol.losses
             self.pair.lose(role)
-            assert self.pair.is_over(role)
+            assert self.pair.is_over(role) is not is_bound
 
 
 TestOrderlyNetwork = OrderlyNetwork.TestCase
