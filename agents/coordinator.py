@@ -4,7 +4,8 @@ A train request is answered by a contract net among the learners that the direct
 goes to the bid that promises to be done first; if the winner fails or vanishes, the task is called
 again among the others. Predictions and evaluations go to a learner that has the model.
 
-Several coordinators may stand by: they elect a leader, and only the leader is in the directory.
+Of several coordinators one leads and offers what they do in the directory, and the others stand by; or each
+leads a part of the work (`agents.partitions`).
 """
 
 from __future__ import annotations
@@ -12,12 +13,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from agents.base import Ports, Server
-from agents.bookkeeping import Bookkeeping
+from agents.bookkeeping import Entry
+from agents.partitions import Leadership, Partitions
 from agents.registered import RegisteredAgent
 from behaviours.contracting import Contract, Observer, Proposal
 from behaviours.grouping import Group, standing_by
 from behaviours.handlers import on
-from behaviours.outcomes import Answer, Expired, Fail, Failed, Outcome, Succeeded, sentence
+from behaviours.outcomes import (
+    Answer,
+    Expired,
+    Fail,
+    Failed,
+    NotUnderstood,
+    Outcome,
+    Refused,
+    Succeeded,
+    sentence,
+)
 from behaviours.participating import Participation
 from ontology.content import AgentAction, Predicate, Term
 from ontology.errors import Cause
@@ -32,8 +44,12 @@ from ontology.tasks import (
     Predict,
     Progress,
     Proposed,
+    Resume,
+    TakenOver,
+    TaskName,
     Train,
 )
+from resilience.ledger import DeposedError, Stage
 
 COORDINATION = "coordination"
 TRAINING = "training"
@@ -53,6 +69,9 @@ PATIENCE = 10.0
 PATIENCE_LEAST = 60.0
 """Seconds that a winner may take whatever it bid."""
 
+RESUMED_WITHIN = 5.0
+"""Seconds in which whoever has won a task says to the next leader that it is at work on it."""
+
 ANSWER_WITHIN = 60.0
 """Seconds for predictions and evaluations."""
 
@@ -67,6 +86,8 @@ class Coordinator(RegisteredAgent):
         ports: collaborators; the lock elects the leader.
         directory: bare JID of the directory facilitator.
         group: the group of coordinators that elects its leader.
+        leadership: "leader": its leader does what all are asked for; "per-task": whoever is asked does it
+            (`agents.partitions`). The same for all of a group.
         bid_within: seconds for the bids; the call ends earlier when everyone has answered.
         attempts: how often a task is awarded before it is given up.
         patience: how many times the seconds of its bid a winner may take, `PATIENCE_LEAST` at least.
@@ -81,6 +102,7 @@ class Coordinator(RegisteredAgent):
         *,
         directory: str,
         group: str = "coordinators",
+        leadership: Leadership = "leader",
         bid_within: Seconds = BID_WITHIN,
         attempts: Times = ATTEMPTS,
         patience: Factor = PATIENCE,
@@ -88,12 +110,12 @@ class Coordinator(RegisteredAgent):
         super().__init__(jid, password, server, ports, directory=directory)
         self._group, self._bid_within, self._attempts = group, bid_within, attempts
         self._patience = patience
-        self._books = Bookkeeping(self, group)
+        self._partitions = Partitions(self, group, leadership)
 
     @property
     def is_leader(self) -> bool:
-        """Whether we lead the coordinators."""
-        return self.group(self._group).is_leader
+        """Whether we lead the coordinators, or of their partitions our own."""
+        return self.group(self._partitions.own).is_leader
 
     def services(self) -> tuple[ServiceDescription, ...]:
         """The leader offers coordination; those that stand by offer nothing."""
@@ -101,50 +123,65 @@ class Coordinator(RegisteredAgent):
 
     async def _hook_after_ready(self) -> None:
         """Stand for election and enter the directory."""
-        await self.group(self._group).join()
-        self._books.is_decided.set()
+        await self._partitions.join()
         await super()._hook_after_ready()
 
     async def on_elected(self, group: Group) -> None:
         """Go on with what the leader before has left, and enter the directory."""
-        self._books.begin(group.term)
+        self._partitions.begin(group)
         await self.describe()
 
     async def on_deposed(self, group: Group) -> None:
         """Leave the tasks and the directory to the next."""
-        self._books.end()
+        self._partitions.end(group)
         await self.describe()
+
+    async def on_members(self, group: Group) -> None:
+        """Stand by for those that are new."""
+        self._partitions.learn()
 
     @on(Train)
     async def train(self, action: Train, task: Participation) -> Answer:
         """Have a model trained by the learner that promises to be done first."""
-        group = self.group(self._group)
-        if not group.is_leader and not await self._books.goes_on(task):
-            return standing_by(self.me, self._group)
-        with group.acting(task):
-            async with self._books.kept(task):
-                task.agree()
-                return await self._have_trained(action, task)
+        group, books = self._partitions.of(task)
+        if books.leaves(task) or not group.is_leader:
+            return standing_by(self.me, group.name)
+        try:
+            with group.acting(task):
+                async with books.kept(task) as entry:
+                    task.agree()
+                    return await self._have_trained(action, task, entry)
+        except DeposedError:
+            return standing_by(self.me, group.name)
 
-    async def _have_trained(self, action: Train, task: Participation) -> Answer:
+    async def _have_trained(self, action: Train, task: Participation, entry: Entry) -> Answer:
         tell = _teller(task) if action.notify else _silent
-        lost: dict[str, str] = {}
-        for attempt in range(1, self._attempts + 1):
-            found = await self._learners(ServiceDescription(type=TRAINING))
-            if isinstance(found, Fail):
-                return found
-            # Whoever lost an award is called again only when nobody else is left.
-            names = [name for name in found if name not in lost] or found
-            if not names:
-                return Fail(Cause.NO_PROPOSAL, NO_LEARNER)
-            tell(Called(task=task.id, learners=tuple(names), attempt=attempt))
-            contract = await self._contract(names, action, task.id, attempt, tell)
-            if not contract.awards:
-                return Fail(Cause.NO_PROPOSAL, _nobody(contract, lost))
-            ((winner, outcome),) = contract.awards.items()
+        # Its name lets a learner tell it from others, whoever leads and however often it is called for.
+        named = action.model_copy(update={"task": TaskName(id=task.id, client=task.initiator.name)})
+        lost = dict(entry.task.lost)
+        begins_anew, former = entry.task.stage is Stage.ACCEPTED, entry.task.winner
+        if entry.is_followed:  # whoever waits for the leader before waits for us from now on
+            task.tell(TakenOver(task=task.id, leader=self.me.name))
+        for attempt in range(entry.task.attempt + begins_anew, self._attempts + 1):
+            winner, former = former, ""
+            outcome = await self._resume(winner, named, entry, tell) if winner else None
+            if outcome is None:
+                found = await self._learners(ServiceDescription(type=TRAINING))
+                if isinstance(found, Fail):
+                    return found
+                # Whoever lost an award is called again only when nobody else is left.
+                names = [name for name in found if name not in lost] or found
+                if not names:
+                    return Fail(Cause.NO_PROPOSAL, NO_LEARNER)
+                tell(Called(task=task.id, learners=tuple(names), attempt=attempt))
+                contract = await self._contract(names, named, attempt, entry, tell)
+                if not contract.awards:
+                    return Fail(Cause.NO_PROPOSAL, _nobody(contract, lost))
+                ((winner, outcome),) = contract.awards.items()
             if isinstance(outcome, Succeeded):
                 return outcome.result
             lost[winner] = sentence(outcome)
+            entry.lost(winner, lost[winner])
             tell(AwardLost(task=task.id, learner=winner, text=lost[winner]))
             if not _is_worth_another_try(outcome):
                 return Fail(Cause.UNSUPPORTED_VALUE, _listed({winner: lost[winner]}))
@@ -162,11 +199,35 @@ class Coordinator(RegisteredAgent):
         """Have a model measured by a learner that has it."""
         return await self._pass_on(action, action.model)
 
+    async def _resume(
+        self, winner: str, action: Train, entry: Entry, tell: Callable[[Predicate], None]
+    ) -> Outcome | None:
+        """Have a learner that the leader before has awarded the task to answer us; None if it has no such."""
+        if action.task is None:
+            return None
+        outcome = await self.request(
+            winner,
+            Resume(task=action.task),
+            reply_within=RESUMED_WITHIN,
+            result_within=self._patience_for(entry.task.promised),
+            on_notice=_following(entry, tell),
+        )
+        return None if isinstance(outcome, Refused | NotUnderstood) else outcome
+
     async def _contract(
-        self, names: Iterable[str], action: Train, task: str, attempt: int, tell: Callable[[Predicate], None]
+        self,
+        names: Iterable[str],
+        action: Train,
+        attempt: int,
+        entry: Entry,
+        tell: Callable[[Predicate], None],
     ) -> Contract:
+        task, promised = entry.task.id, dict[str, float]()
+        noticed = _following(entry, tell)
+
         def answered(learner: str, answer: Proposal | Outcome) -> None:
             if isinstance(answer, Proposal) and isinstance(answer.term, Bid):
+                promised[learner] = answer.term.seconds
                 tell(Proposed(task=task, learner=learner, bid=answer.term))
             elif isinstance(answer, Proposal):
                 tell(Proposed(task=task, learner=learner, declined=f"no bid but {answer.term.tag}"))
@@ -175,14 +236,15 @@ class Coordinator(RegisteredAgent):
             else:
                 tell(Proposed(task=task, learner=learner, declined=sentence(answer)))
 
-        def noticed(_learner: str, term: Term) -> None:
-            if isinstance(term, Progress):
-                tell(term.model_copy(update={"task": task}))
+        def awarded(learner: str) -> None:
+            entry.awarded(learner, promised[learner])
+            tell(Awarded(task=task, learner=learner, attempt=attempt))
 
         observer = Observer(
+            on_call=lambda conversation: entry.called(attempt, conversation),
             on_answer=answered,
-            on_award=lambda learner: tell(Awarded(task=task, learner=learner, attempt=attempt)),
-            on_notice=noticed,
+            on_award=awarded,
+            on_notice=lambda _learner, term: noticed(term),
         )
         return await self.call_for_proposals(
             names,
@@ -195,7 +257,9 @@ class Coordinator(RegisteredAgent):
 
     def _patience_with(self, proposal: Proposal) -> float:
         """Seconds after which a winner that has not finished is stopped, and the task called again."""
-        promised = proposal.term.seconds if isinstance(proposal.term, Bid) else 0.0
+        return self._patience_for(proposal.term.seconds if isinstance(proposal.term, Bid) else 0.0)
+
+    def _patience_for(self, promised: float) -> float:
         return max(PATIENCE_LEAST, self._patience * promised)
 
     async def _learners(self, service: ServiceDescription) -> list[str] | Fail:
@@ -205,9 +269,9 @@ class Coordinator(RegisteredAgent):
         return [each.name.name for each in found if each.name is not None]
 
     async def _pass_on(self, action: AgentAction, label: str) -> Answer:
-        group = self.group(self._group)
+        group = self.group(self._partitions.own)
         if not group.is_leader:
-            return standing_by(self.me, self._group)
+            return standing_by(self.me, group.name)
         with group.acting():
             return await self._ask_whoever_has_it(action, label)
 
@@ -242,9 +306,12 @@ class Coordinator(RegisteredAgent):
 
 
 def first_done(proposals: Sequence[Proposal]) -> list[Proposal]:
-    """The bid that promises the shortest time from award to result; what is no bid is left out."""
-    bids = [each for each in proposals if isinstance(each.term, Bid)]
-    return sorted(bids, key=lambda each: each.term.seconds if isinstance(each.term, Bid) else 0.0)[:1]
+    """The bid that promises the shortest time from award to result; what is no bid is left out.
+
+    Whoever is at work on the task already, for a leader before, is not to have it done twice.
+    """
+    bids = [(each, each.term) for each in proposals if isinstance(each.term, Bid)]
+    return [each for each, bid in sorted(bids, key=lambda found: (not found[1].begun, found[1].seconds))][:1]
 
 
 def _nobody(contract: Contract, lost: Mapping[str, str]) -> str:
@@ -284,6 +351,17 @@ def _is_silent(outcome: Outcome) -> bool:
 def _is_worth_another_try(outcome: Outcome) -> bool:
     """Whether another learner may succeed: not where the task itself was found wanting."""
     return not (isinstance(outcome, Failed) and outcome.reason.cause == Cause.UNSUPPORTED_VALUE)
+
+
+def _following(entry: Entry, tell: Callable[[Predicate], None]) -> Callable[[Term], None]:
+    """What takes a learner's notices of a task."""
+
+    def noticed(term: Term) -> None:
+        if isinstance(term, Progress):
+            entry.progressed(term.model_dump_json(exclude={"task"}))
+            tell(term.model_copy(update={"task": entry.task.id}))
+
+    return noticed
 
 
 def _teller(task: Participation) -> Callable[[Predicate], None]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -18,8 +17,11 @@ from typing import Literal, TypeVar
 from weakref import WeakKeyDictionary
 
 from agents.base import Ports, Server
+from agents.commitments import Commitments, Tell
 from agents.coordinator import INFERENCE, TRAINING
+from agents.pacing import Paced
 from agents.registered import RegisteredAgent
+from agents.tallying import Tally
 from behaviours.handlers import bids, on
 from behaviours.outcomes import Answer, Fail, Refuse
 from behaviours.participating import Participation
@@ -59,15 +61,13 @@ from ontology.tasks import (
     Predict,
     Predictions,
     Progress,
+    Resume,
     Train,
     Trained,
 )
 
 QUEUE = 4
 """Trainings that may wait for their turn; further calls and requests are refused."""
-
-PROGRESS_EVERY = 0.1
-"""Seconds between two notices of progress, at least."""
 
 _OURS = (DatasetChangedError, DatasetNotFoundError, DeviceError, MissingExtraError, ModelError)
 """What is wrong with this learner, not with the task: another one may do better."""
@@ -116,6 +116,7 @@ class Learner(RegisteredAgent):
         self._data, self._store = DataFolder(data), ModelStore(models)
         self._queue = queue
         self._training = asyncio.Lock()
+        self._commitments = Commitments(self.submit)
         self._pending: dict[Participation, float] = {}
         """Each training that is under way or waits, with its expected seconds."""
         self._offered: WeakKeyDictionary[Participation, float] = WeakKeyDictionary()
@@ -146,6 +147,11 @@ class Learner(RegisteredAgent):
     @bids(Train)
     async def bid(self, action: Train, task: Participation) -> Answer:
         """Offer to train: look at the data, measure the speed, add what waits already."""
+        if (mine := self._commitments.same(task, action.task, action)) is not None:
+            left = 0.0 if mine.doing.done() else sum(self._pending.values())
+            known = min(self._known_rates(action), default=1.0)
+            here = describe_device(self._device)
+            return Bid(seconds=min(left, LONGEST_BID), rows_per_second=known, device=here, begun=True)
         if (overloaded := self._overloaded()) is not None:
             return overloaded
         try:
@@ -165,18 +171,24 @@ class Learner(RegisteredAgent):
     async def train(self, action: Train, task: Participation) -> Answer:
         """Train, and keep the model."""
         # Whoever awards what we bid for holds our promise; how many are called is bounded by `bid`.
-        if task not in self._offered and (overloaded := self._overloaded()) is not None:
+        is_expected = task in self._offered or self._commitments.same(task, action.task, action) is not None
+        if not is_expected and (overloaded := self._overloaded()) is not None:
             return overloaded
         task.agree()
-        self._pending[task] = self._offered.get(task) or self._expected(action)
-        try:
-            async with self._training:
-                answer = await self._train(action, task)
-        finally:
-            del self._pending[task]
-        if isinstance(answer, Trained):
-            await self.describe()
-        return answer
+        return await self._commitments.fulfil(
+            task, action.task, action, lambda tell: self._take_turn(action, task, tell)
+        )
+
+    @on(Resume)
+    async def resume(self, action: Resume, task: Participation) -> Answer:
+        """Go on with what the leader before has awarded us, and answer the one that asks in its place."""
+        mine = self._commitments.find(task, action.task)
+        if mine is None:
+            name = action.task
+            text = f"{self.me.local_name} knows nothing of a task {name.id[:80]!r} of {name.client[:80]}"
+            return Refuse(Cause.UNSUPPORTED_VALUE, text)
+        task.agree()
+        return await mine.answer(task)
 
     @on(Predict)
     async def predict(self, action: Predict, _task: Participation) -> Answer:
@@ -211,27 +223,46 @@ class Learner(RegisteredAgent):
         # By then the one that is under way should have ended.
         return Refuse(Cause.OVERLOADED, text, retry_after=next(iter(self._pending.values())))
 
-    async def _train(self, action: Train, task: Participation) -> Answer:
+    async def _take_turn(self, action: Train, task: Participation, notify: Tell) -> Answer:
+        """Train once that is the next to be trained."""
+        self._pending[task] = self._offered.get(task) or self._expected(action)
+        try:
+            async with self._training:
+                with Tally(self.me.name, self.emit, self._offered.get(task)) as tally:
+                    name = task.id if action.task is None else action.task.id
+                    answer = await self._train(action, name, notify, tally)
+                    tally.has_trained = isinstance(answer, Trained)
+        finally:
+            del self._pending[task]
+        if isinstance(answer, Trained):
+            await self.describe()
+        return answer
+
+    async def _train(self, action: Train, name: str, notify: Tell, tally: Tally) -> Answer:
         loop, cancelled = asyncio.get_running_loop(), threading.Event()
         began = time.monotonic()
 
         def tell(ended: EpochEnded) -> None:
             progress = Progress(
-                task=task.id,
+                task=name,
                 epoch=ended.epoch,
                 epochs=ended.epochs,
                 loss=ended.loss,
                 score=ended.score,
             )
-            loop.call_soon_threadsafe(task.tell, progress)
+            loop.call_soon_threadsafe(notify, progress)
 
-        told = _Paced(tell if action.notify else lambda _ended: None)
+        told = Paced(tell if action.notify else lambda _ended: None)
+
+        def note(ended: EpochEnded) -> None:
+            tally.trained(ended.rows)
+            told(ended)
 
         def work() -> tuple[TrainedModel, ModelVersion]:
             self._store.check(action.model, self._room)
             data = self._data.load(action.dataset)
             device = self._device if action.device == "auto" else choose_device(action.device)
-            model = train(action, data, device=device, on_progress=told, is_cancelled=cancelled.is_set)
+            model = train(action, data, device=device, on_progress=note, is_cancelled=cancelled.is_set)
             told.finish()
             if cancelled.is_set():
                 raise Cancelled(model.epochs)
@@ -317,8 +348,12 @@ class Learner(RegisteredAgent):
 
     def _expected(self, action: Train) -> float:
         """Seconds that a training without a bid will take, as far as we can tell without the data."""
-        known = [rate for key, rate in self._rates.items() if key[0] == action.network]
+        known = self._known_rates(action)
         return estimate_seconds(action, 1000, min(known)) if known else 10.0
+
+    def _known_rates(self, action: Train) -> list[float]:
+        """Rows per second that its network was trained with here, with whatever data."""
+        return [rate for key, rate in self._rates.items() if key[0] == action.network]
 
     def _learn_rate(self, action: Train, model: TrainedModel, seconds: float) -> None:
         """Bid next time what this training showed, data and validation included."""
@@ -339,33 +374,6 @@ class Learner(RegisteredAgent):
                 self._loaded.clear()
             self._loaded[version.label] = model
         return model
-
-
-class _Paced:
-    """Passes progress on, but not every epoch of a small dataset: the last one always, before the result.
-
-    Args:
-        tell: told of an epoch at most every `PROGRESS_EVERY` seconds.
-    """
-
-    def __init__(self, tell: Callable[[EpochEnded], None]) -> None:
-        self._tell = tell
-        self._told_at = -math.inf
-        self._untold: EpochEnded | None = None
-
-    def __call__(self, ended: EpochEnded) -> None:
-        """Take an epoch that has ended."""
-        now = time.monotonic()
-        self._untold = ended
-        if now >= self._told_at + PROGRESS_EVERY:
-            self._told_at = now
-            self.finish()
-
-    def finish(self) -> None:
-        """Tell of the last epoch, unless that has been done."""
-        if self._untold is not None:
-            self._tell(self._untold)
-        self._untold = None
 
 
 async def _answer(work: Callable[[], _T]) -> _T | Refuse:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import FailFast, Field
 
-from ontology.content import AgentAction, Ontology, Predicate
+from ontology.content import AgentAction, Concept, Ontology, Predicate
 from ontology.models import DatasetRef, DeviceDescription, ModelVersion, Name, ResourceDescription, TaskKind
 
 ModelLabel = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}(:[1-9][0-9]{0,8})?$")]
@@ -20,6 +20,15 @@ Rows = Annotated[tuple[Row, ...], FailFast(), Field(min_length=1, max_length=100
 
 Column = Annotated[str, Field(min_length=1)]
 """The name of a column of a dataset."""
+
+
+class TaskName(Concept):
+    """Which task of a group something is about, whoever leads it."""
+
+    id: Annotated[str, Field(min_length=1)]
+    """The conversation-id of the request that asked for it: its client's own."""
+    client: Annotated[str, Field(min_length=1)]
+    """The bare JID of whoever asked."""
 
 
 class Train(AgentAction):
@@ -45,6 +54,17 @@ class Train(AgentAction):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     notify: bool = False
     """Whether the requester wants notices (calls, bids, awards, progress) while the task runs."""
+    task: TaskName | None = None
+    """What it is part of, where the leader of a group calls for it: to be done once, whoever leads."""
+
+
+class Resume(AgentAction):
+    """Go on with what the leader before has awarded, and answer whoever leads now as if it had.
+
+    Refused by whoever knows nothing of such a task.
+    """
+
+    task: TaskName
 
 
 class Predict(AgentAction):
@@ -81,6 +101,8 @@ class Bid(Predicate):
     waiting: Annotated[int, Field(ge=0)] = 0
     """Tasks that come before this one."""
     device: DeviceDescription
+    begun: bool | None = None
+    """True where the learner is at work on this very task already, or has done it."""
 
 
 class Progress(Predicate):
@@ -132,6 +154,13 @@ class AwardLost(Predicate):
     text: str
 
 
+class TakenOver(Predicate):
+    """Another leader goes on with the task, and answers in place of the one before."""
+
+    task: str
+    leader: str
+
+
 class Trained(Predicate):
     """The result of `Train`."""
 
@@ -164,11 +193,12 @@ class Evaluation(Predicate):
 
 LEARNING = Ontology(
     name="locution-learning",
-    version=(1, 1),
+    version=(1, 2),
     terms=(
-        Train, Predict, Evaluate,
-        Bid, Progress, Called, Proposed, Awarded, AwardLost, Trained, Predictions, Evaluation,
-        DatasetRef, ModelVersion, DeviceDescription, ResourceDescription,
+        Train, Resume, Predict, Evaluate,
+        Bid, Progress, Called, Proposed, Awarded, AwardLost, TakenOver, Trained, Predictions, Evaluation,
+        TaskName, DatasetRef, ModelVersion, DeviceDescription, ResourceDescription,
     ),
 )  # fmt: skip
-"""The learning ontology. 1.1 has added `Train.drop`, `Predict.columns` and `Proposed.silent`."""
+"""The learning ontology. 1.1 has added `Train.drop`, `Predict.columns` and `Proposed.silent`;
+1.2 `Train.task`, `Bid.begun`, `Resume`, `TakenOver` and `TaskName`."""

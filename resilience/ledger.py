@@ -8,15 +8,35 @@ on nothing that a leader of the past writes is kept, be it only slow, frozen or 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
 
 from resilience.forms import Form, storable
 from resilience.inbox import ID_LIMIT, JID_LIMIT, Hold, InboxKey, digest_of
 from resilience.journal import Effects, Journal, Outcome
 from resilience.snapshots import KEY_LIMIT, Snapshot
 
-FORM = Form(what="a task of a group")
+
+class Stage(StrEnum):
+    """How far a task has come."""
+
+    ACCEPTED = "accepted"
+    """It is to be done; nobody was called for it yet."""
+    CALLED = "called"
+    """A call for proposals is out."""
+    AWARDED = "awarded"
+    """Somebody has won it, and is at work."""
+
+
+def _staged(fields: dict[str, Any]) -> dict[str, Any]:
+    """A task of form 1, of which no more was known than that it had been accepted."""
+    return {**fields, "stage": Stage.ACCEPTED.value}
+
+
+FORM = Form(what="a task of a group", newest=2, steps={1: _staged})
 
 AGAIN = 0.05
 """Seconds between two attempts to take a ledger that another new leader is taking."""
@@ -43,11 +63,37 @@ class Task:
     """The bare JID of whoever wants it."""
     opening: str
     """The message that asks for it, as JSON."""
+    stage: Stage = Stage.ACCEPTED
+    attempt: int = 0
+    """How often it was called for; the last call counts."""
+    conversation: str = ""
+    """The conversation-id of the last call."""
+    winner: str = ""
+    """The bare JID of whoever has it, where it is awarded."""
+    promised: float = 0.0
+    """Seconds in which the winner has said that it would be done."""
+    since: str = ""
+    """When it came to this stage: ISO 8601, UTC."""
+    progress: str = ""
+    """What the winner has told last, as JSON. It lags behind."""
+    lost: Mapping[str, str] = field(default_factory=dict)
+    """Who has won it before in vain, and why that was in vain."""
 
     def __post_init__(self) -> None:
         storable(self.id, "the task's id", ID_LIMIT)
         storable(self.client, "the client's JID", JID_LIMIT)
         storable(self.opening, "the message that asks for it")
+        for text in (
+            self.conversation,
+            self.winner,
+            self.since,
+            self.progress,
+            *self.lost,
+            *self.lost.values(),
+        ):
+            storable(text, "how far it is")
+        object.__setattr__(self, "stage", Stage(self.stage))
+        object.__setattr__(self, "lost", MappingProxyType(dict(self.lost)))
 
     @property
     def key(self) -> str:
@@ -56,7 +102,7 @@ class Task:
 
     def to_json(self) -> str:
         """Write it down; `from_json` reads it."""
-        return FORM.write(vars(self))
+        return FORM.write({**vars(self), "lost": dict(self.lost)})
 
     @classmethod
     def from_json(cls, text: str) -> Task:

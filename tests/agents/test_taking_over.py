@@ -27,12 +27,14 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 class Coordinators:
     """Two of them, with one lock and one journal."""
 
+    bid_within = 1.0
+
     def __init__(self, society: Society) -> None:
         self.society, self.lock, self.journal = society, MemoryLock(), MemoryJournal()
 
     async def start(self, name: str) -> Coordinator:
         """Start one; the first one leads."""
-        kind = partial(Coordinator, directory=DIRECTORY, bid_within=1.0)
+        kind = partial(Coordinator, directory=DIRECTORY, bid_within=self.bid_within)
         return await self.society.world.start(kind, name, lock=self.lock, journal=self.journal)
 
     async def left(self) -> int:

@@ -24,9 +24,10 @@ from agents.broker import Broker
 from agents.directory_facilitator import DirectoryFacilitator
 from agents.registered import RegisteredAgent
 from behaviours.contracting import Proposal
-from behaviours.handlers import answers, bids, considers, hears, holds, on, publishes, values
+from behaviours.handlers import answers, bids, considers, decided, hears, holds, on, publishes, values, votes
 from behaviours.outcomes import Refuse, Succeeded
 from behaviours.participating import Participation
+from behaviours.polling import Decision
 from ontology.aid import AgentIdentifier
 from ontology.content import AgentAction, Concept, Done, Ontology, Predicate, Term
 from ontology.interaction import Sale
@@ -113,6 +114,17 @@ class Resident(RegisteredAgent):
         """Decide on a proposal."""
         return Done() if action.to == "here" else Refuse("far", "that is too far")
 
+    @votes(Move)
+    async def vote(self, action: Move, task: Participation) -> Done | Refuse:
+        """Vote on it; ann is against going there."""
+        is_for = action.to == "here" or self.me.local_name == "bob"
+        return Done() if is_for else Refuse("far", "that is too far")
+
+    @decided(Move)
+    async def apply(self, action: Move, task: Participation) -> None:
+        """Tell on standard output."""
+        tell({"decided": task.is_committed, "of": self.me.local_name})
+
     @publishes(Where)
     async def publish(self, query: Where, task: Participation) -> AsyncIterator[Here]:
         """Notify without end."""
@@ -191,6 +203,13 @@ async def propose(me: Initiator) -> Any:
     return [told(await me.propose(ANN, Move(to=where))) for where in ("here", "there")]
 
 
+async def vote(me: Initiator) -> Any:
+    """Whether that was decided, and who was for it."""
+    decision = await me.call_for_votes([ANN, BOB], Move(to="there"), quorum="all")
+    assert isinstance(decision, Decision)
+    return [decision.is_committed, decision.rejected]
+
+
 async def contract_net(me: Initiator) -> Any:
     """Who was awarded, and what it answered."""
     contract = await me.call_for_proposals([ANN, BOB], Move(to="here"), cheapest)
@@ -248,9 +267,9 @@ async def designated(me: Initiator) -> Any:
 
 
 SCENES: dict[str, Callable[[Initiator], Awaitable[Any]]] = {
-    f"fipa-{scene.__name__.replace('_', '-')}": scene
+    f"{'locution' if scene is vote else 'fipa'}-{scene.__name__.replace('_', '-')}": scene
     for scene in (
-        request, query, request_when, propose, contract_net, iterated_contract_net,
+        request, query, request_when, propose, vote, contract_net, iterated_contract_net,
         subscribe, english_auction, dutch_auction, brokering, recruiting,
     )
 }  # fmt: skip

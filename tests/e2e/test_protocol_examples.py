@@ -34,6 +34,7 @@ PRINTS = {
     "fipa-dutch-auction": "collector@localhost: 2 at 30 each\n",
     "fipa-brokering": "kettle@localhost: done: temperature\nurn@localhost: done: temperature\n",
     "fipa-recruiting": "kettle@localhost itself: celsius=20.5\n",
+    "locution-vote": ("5 l: decided by ann@localhost, cleo@localhost\n9 l: not decided, 0 were for it\n"),
     # No protocol of FIPA's; it stands beside them because agents speak in it all the same.
     "topic": "".join(f"guest: kettle@localhost says {celsius} degrees\n" for celsius in (20, 60, 100))
     + "cook: the pot is empty\n",
@@ -42,7 +43,7 @@ PRINTS = {
 
 def file_of(protocol: str) -> str:
     """The name of a protocol's example."""
-    return f"{protocol.removeprefix('fipa-').replace('-', '_')}.py"
+    return f"{protocol.removeprefix('fipa-').removeprefix('locution-').replace('-', '_')}.py"
 
 
 def test_there_is_an_example_of_each_protocol() -> None:

@@ -102,6 +102,12 @@ def test_propose(stage: Stage) -> None:
     assert stage.play("fipa-propose") == [{"move": {"to": "here"}}, "Refused"]
 
 
+def test_vote(stage: Stage) -> None:
+    assert stage.play("locution-vote") == [False, [ANN]]
+    heard = sorted((stage.participants.next() for _ in range(2)), key=lambda line: line["of"])
+    assert heard == [{"decided": False, "of": name} for name in ("ann", "bob")]
+
+
 def test_contract_net(stage: Stage) -> None:
     assert stage.play("fipa-contract-net") == {ANN: stage.here}
 

@@ -171,7 +171,7 @@ def test_without_waiting_a_message_is_sent_once_the_server_has_it(society):
         (["predict", "absent", "digits.csv", "--drop", "digit"], "no learner has a model 'absent'"),
         (
             ["train", "digits.csv", "--target", "digit", "--to", "directory"],
-            "ontology 'locution-learning/1.1' is",
+            "ontology 'locution-learning/1.2' is",
         ),
         (["train", "digits.csv", "--target", "digit", "--to", "nobody"], "there is no such agent"),
     ],

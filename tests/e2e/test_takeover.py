@@ -1,4 +1,4 @@
-"""The winner's process is killed while it trains: the task goes to another learner and ends well."""
+"""A process is killed while a task is under way: its learner's, or its coordinator's; the task ends well."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ def test_a_task_survives_the_death_of_its_learner(place: Place) -> None:
 
 
 def test_a_task_survives_the_death_of_its_coordinator(place: Place) -> None:
-    """The next one leads soon, finds the task in the ledger, and answers the client, who need do nothing."""
+    """The next one leads soon, finds the task in the ledger, and answers the client, who need do nothing.
+
+    What the learner has begun it goes on with: there is one training, and the client sees the rest of it.
+    """
     file = place.folder / "digits.toml"
     file.write_text(file.read_text() + '\n[[agent]]\nname = "coordinator-2"\nkind = "coordinator"\n')
     rest = place.start("up", "--only", "xmpp-server", "directory", "learner-1", "learner-2", "--json")
@@ -56,14 +59,20 @@ def test_a_task_survives_the_death_of_its_coordinator(place: Place) -> None:
     second.event("ready")
     code, groups = place.run("groups", "--json")
     assert (code, groups.events[0]["leader"], groups.events[0]["term"]) == (0, "coordinator@localhost", 1)
-    long = ("--network", "cnn", "--epochs", "40", "--patience", "40")
+    long = ("--network", "cnn", "--epochs", "60", "--patience", "60")
     train = place.start("train", "digits.csv", "--target", "digit", *long, "--json")
-    train.event("progress")
+    reached = train.event("progress")["epoch"]
     assert first.end(signal.SIGKILL) == -signal.SIGKILL
+    assert train.event("taken-over")["leader"] == "coordinator-2@localhost"
+    assert train.event("progress")["epoch"] > reached
     trained = train.event("trained")
     assert trained["model"]["metrics"]["accuracy"] >= 0.9
     assert train.end() == 0
     assert train.errors == []
+    assert len(train.of("called")) == len(train.of("awarded")) == len(train.of("trained")) == 1
+    epochs = [each["epoch"] for each in train.of("progress")]
+    assert epochs == sorted(set(epochs)), "it was not begun anew"
+    assert (trained["epochs"], trained["label"]) == (60, "digits:1")
     code, groups = place.run("groups", "--json")
     assert (code, groups.events[0]["leader"], groups.events[0]["term"]) == (0, "coordinator-2@localhost", 2)
     for running in (second, rest):
