@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from behaviours.events import Fact
-from behaviours.grouping import Group
+from behaviours.grouping import PARTED, Company, Group
 from behaviours.supervising import Supervisor
 from ontology.aid import AgentIdentifier
 
@@ -20,6 +20,8 @@ class Grouped:
     me: AgentIdentifier
     ports: Ports
     supervisor: Supervisor
+    company: Company | None = None
+    """The other members of our groups; None where we have no directory to find them in."""
 
     @cached_property
     def groups(self) -> dict[str, Group]:
@@ -33,6 +35,11 @@ class Grouped:
             ValueError: that can be no name of a group.
         """
         if name not in self.groups:
+            if PARTED in name:
+                raise ValueError(
+                    f"{name[:80]!r} is no name for a group: behind a slash stands the member whose part of a "
+                    "group that is; leave the slash out"
+                )
             self.groups[name] = Group(
                 me=self.me,
                 name=name,
@@ -41,6 +48,7 @@ class Grouped:
                 on_elected=self.on_elected,
                 on_deposed=self.on_deposed,
                 hook=self.emit,
+                company=self.company,
             )
         return self.groups[name]
 
@@ -49,6 +57,12 @@ class Grouped:
 
     async def on_deposed(self, group: Group) -> None:
         """Stop doing what only its leader may. Override it."""
+
+    async def on_members(self, group: Group) -> None:
+        """Look at `group.members`, which have changed. Override it.
+
+        It runs once for what has changed meanwhile; what it raises is a fact.
+        """
 
     def emit(self, fact: Fact) -> None:
         """Tell the hook."""

@@ -1,4 +1,7 @@
-"""An agent that stands in the directory: entered when it starts, renewed in time, removed when it stops."""
+"""An agent that stands in the directory: entered when it starts, renewed in time, removed when it stops.
+
+Its entry names its task groups as well, so that their members find each other.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,15 @@ import asyncio
 import random
 
 from agents.base import LocutionAgent, Ports, Server
-from behaviours.handlers import Handlers
+from agents.company import Company
+from behaviours.handlers import Handlers, hears
 from behaviours.outcomes import Failed, Outcome, Succeeded, sentence
 from behaviours.services import spoken
 from behaviours.shells import Shell
 from ontology.aid import AgentIdentifier
 from ontology.content import LANGUAGE, Reason
 from ontology.errors import Cause
+from ontology.interaction import Announcement
 from ontology.management import (
     Deregister,
     DfAgentDescription,
@@ -63,6 +68,9 @@ class RegisteredAgent(LocutionAgent):
         self.directory = directory
         self.lease = lease
         self.entry = Entry(self)
+        self.company = Company(self)
+
+    company: Company
 
     def services(self) -> tuple[ServiceDescription, ...]:
         """What we offer at present; empty keeps us out of the directory. Override it."""
@@ -71,13 +79,25 @@ class RegisteredAgent(LocutionAgent):
     async def _hook_after_ready(self) -> None:
         """Enter the directory."""
         await super()._hook_after_ready()
+        self.entry.is_kept = True
         self.supervisor.start(lambda: Registering(self))
 
     async def _hook_after_stop(self) -> None:
         """Leave the directory."""
         await super()._hook_after_stop()
+        self.entry.is_kept = False
         if self.entry.is_entered:
             await self.entry.leave()
+
+    @hears(Announcement)
+    def _hear_announcement(self, announcement: Announcement, announcer: AgentIdentifier) -> None:
+        """Take what a member of a group has sent to us alone."""
+        self.company.announcing.heard(announcement, announcer)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether we stop, or have stopped."""
+        return self._stopping is not None
 
     async def describe(self) -> None:
         """Tell the directory now that `services` has changed."""
@@ -122,12 +142,17 @@ class Entry:
         self._agent = agent
         self._changing = asyncio.Lock()
         self.is_entered = False
+        self.is_kept = False
+        """Whether it is renewed in time: from the end of `on_ready` until the agent stops."""
+        self.groups: frozenset[str] = frozenset()
+        """Those that it names, as the directory has it."""
         self.granted = agent.lease
 
     async def renew(self) -> bool:
         """Write the entry as it should be now; False when the directory could not be told."""
         async with self._changing:
-            services = self._agent.services()
+            company = self._agent.company.services
+            services = (*self._agent.services(), *company)
             if not services:
                 return not self.is_entered or await self._leave()
             description = DfAgentDescription(
@@ -145,6 +170,7 @@ class Entry:
                 outcome = await self._ask(register if self.is_entered else modify)
             if isinstance(outcome, Succeeded):
                 self.is_entered = True
+                self.groups = frozenset(each.name or "" for each in company)
             return isinstance(outcome, Succeeded)
 
     async def leave(self) -> bool:
@@ -159,6 +185,7 @@ class Entry:
         outcome = await self._ask(Deregister(name=self._agent.me), within=LEAVE_WITHIN)
         left = isinstance(outcome, Succeeded) or _knows_otherwise(outcome)
         self.is_entered = self.is_entered and not left
+        self.groups = frozenset() if left else self.groups
         return left
 
     async def _ask(self, action: Register | Modify | Deregister, within: float = TELL_WITHIN) -> Outcome:
@@ -181,14 +208,16 @@ class Registering(Shell):
 
     def __init__(self, agent: RegisteredAgent) -> None:
         super().__init__()
-        self._entry = agent.entry
+        self._entry, self._muster = agent.entry, agent.company.muster
         self._failures = 0
 
     async def run(self) -> None:
-        """One renewal and the pause after it."""
+        """One renewal, a look at who else has renewed its own, and the pause after it."""
         if await self._entry.renew():
             self._failures = 0
-            await asyncio.sleep(self._entry.granted / 3)
+            await self._muster.look()
+            pause = self._muster.pause if self._muster.groups else asyncio.sleep
+            await pause(self._entry.granted / 3)
         else:
             self._failures += 1
             await asyncio.sleep(delay(self._failures, random.random, first=0.5, most=10.0))

@@ -10,8 +10,11 @@ from typing import Any
 
 from agents.base import LocutionAgent, Server
 from behaviours.connection import ConnectionFailed
-from behaviours.outcomes import Outcome, Succeeded, sentence
+from behaviours.outcomes import Expired, Failed, Outcome, Refused, Succeeded, sentence
+from ontology.content import AgentAction
+from ontology.errors import Cause
 from ontology.management import DfAgentDescription, Found, Search, ServiceDescription
+from resilience.rendezvous import ranked
 from society.config import SocietyFile
 from society.errors import NotRunningError
 from society.events import Tell, told_if_slow
@@ -20,7 +23,10 @@ from society.state import StateFolder
 from society.wiring import mended, server_address
 
 COORDINATION = "coordination"
-"""The type of service that the leader of the coordinators has in the directory."""
+"""The type of service that coordinators have in the directory which are there to be asked."""
+
+PASSED_OVER_AFTER = 5.0
+"""Seconds in which a coordinator answers, where there are others to be asked."""
 
 CONNECT_WITHIN = 5.0
 FIND_WITHIN = 10.0
@@ -132,23 +138,80 @@ async def search(
 
 
 async def coordinator(agent: LocutionAgent, file: SocietyFile, tell: Tell) -> str:
-    """The bare JID of the coordinator that leads; it is told when that has to be waited for.
+    """The bare JID of a coordinator that is there to be asked; it is told when that has to be waited for.
 
     Raises:
         NotRunningError: none stands in the directory, or there is no directory.
     """
+    return (await coordinators(agent, file, tell))[0]
+
+
+async def coordinators(agent: LocutionAgent, file: SocietyFile, tell: Tell) -> list[str]:
+    """The bare JIDs of all of them: the one that leads or, where the work is shared out, each that is there.
+
+    Raises:
+        NotRunningError: as for `coordinator`.
+    """
     with told_if_slow(tell, "looking", service=COORDINATION, seconds=FIND_WITHIN):
-        return await _coordinator(agent, file)
+        return await _coordinators(agent, file)
 
 
-async def _coordinator(agent: LocutionAgent, file: SocietyFile) -> str:
+async def ask_one(
+    agent: LocutionAgent,
+    names: list[str],
+    action: AgentAction,
+    tell: Tell,
+    reply_within: float,
+    **how: Any,
+) -> Outcome:
+    """Ask the coordinator whose task it is to be, by its conversation-id (`resilience.rendezvous`).
+
+    One that has died stands in the directory until its lease ends. It is passed over after
+    `PASSED_OVER_AFTER` seconds without an answer, and one that stands by at once: then the next one is asked,
+    and that one not again.
+
+    Args:
+        agent: asks.
+        names: the coordinators that there are; those that are passed over are taken out.
+        action: what for.
+        tell: told who is asked.
+        reply_within: seconds for the answer of the last one.
+        **how: as `agents.speaking.Speaker.request` has it.
+    """
+    conversation = agent.mailroom.new_id()
+    order = ranked(conversation, names)
+    while True:
+        name = order.pop(0)
+        tell("asked", receiver=name)
+        within = min(reply_within, PASSED_OVER_AFTER) if order else reply_within
+        outcome = await agent.request(name, action, reply_within=within, conversation_id=conversation, **how)
+        if not order or not _is_elsewhere(outcome):
+            return outcome
+        names.remove(name)
+        conversation = agent.mailroom.new_id()
+
+
+def _is_elsewhere(outcome: Outcome) -> bool:
+    """Whether one has not begun what it was asked for, and another one may."""
+    match outcome:
+        case Expired():
+            return True
+        case Failed(reason):
+            return reason.cause == Cause.UNREACHABLE
+        case Refused(reason):
+            return reason.cause == Cause.UNSUPPORTED_FUNCTION
+        case _:
+            return False
+
+
+async def _coordinators(agent: LocutionAgent, file: SocietyFile) -> list[str]:
     deadline = time.monotonic() + FIND_WITHIN
     while True:
         found = await search(agent, file, ServiceDescription(type=COORDINATION))
         if isinstance(found, tuple):
             names = [each.name.name for each in found if each.name is not None]
             if names:
-                return names[0]
+                return names
             why = "no coordinator stands in the directory"
         else:
             why = f"the directory {file.directory} gave no answer: {sentence(found)}"

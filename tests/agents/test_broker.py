@@ -102,7 +102,7 @@ async def test_it_is_found_in_the_directory_as_what_it_is(society: Society) -> N
     assert entry.name == AgentIdentifier(name=BROKER)
     (service,) = entry.services
     assert entry.protocols == service.protocols == ("fipa-brokering", "fipa-recruiting")
-    assert entry.ontologies == service.ontologies == ("locution-interaction/1.0",)
+    assert entry.ontologies == service.ontologies == ("locution-interaction/1.1",)
     assert await society.listed("brokering") == ["broker"]
 
 

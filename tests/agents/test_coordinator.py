@@ -33,6 +33,7 @@ from ontology.tasks import (
     Predictions,
     Progress,
     Proposed,
+    TaskName,
     Trained,
 )
 from resilience.memory import MemoryLock
@@ -119,12 +120,14 @@ async def test_nobody_is_told_who_did_not_ask_to_be(society: Society) -> None:
     assert not learner.tasks[0].notify
 
 
-async def test_a_learner_gets_the_task_as_the_client_wrote_it(society: Society) -> None:
+async def test_a_learner_gets_the_task_as_the_client_wrote_it_and_named(society: Society) -> None:
     await society.coordinator()
     learner = await society.learner("anna")
     task = TASK.model_copy(update={"model": "digits", "epochs": 3, "seed": 7, "device": "cpu"})
-    await society.ask(task)
-    assert learner.tasks == [task]
+    outcome = await society.ask(task)
+    assert isinstance(outcome, Succeeded)
+    name = TaskName(id=outcome.message.conversation_id or "", client="client@localhost")
+    assert learner.tasks == [task.model_copy(update={"task": name})]
 
 
 @pytest.mark.parametrize(
@@ -539,7 +542,7 @@ async def test_another_takes_over_when_the_leader_stops(society: Society) -> Non
     elected = await society.world.fact(LeaderElected, agent=second.me.name)
     assert elected.term == 2
     assert not leader.is_leader
-    await society.entered(second)
+    await society.entered(second, count=3)  # as a member, and a look at the others, before that
     assert await society.listed(COORDINATION) == ["second"]
     assert trainer(await society.ask(TASK, to=second.me.name)) == "anna"
 
@@ -547,10 +550,11 @@ async def test_another_takes_over_when_the_leader_stops(society: Society) -> Non
 async def test_who_loses_the_lead_leaves_the_directory_and_stands_again(society: Society) -> None:
     lock = MemoryLock()
     coordinator = await society.coordinator(lock=lock)
+    await society.entered(coordinator, count=3)  # then it has looked who else is in its group
     await lock.release("coordinators", 1)  # as a lock does whose session has ended
     await society.world.fact(LeaderDeposed, agent=coordinator.me.name, term=1)
     await society.world.fact(LeaderElected, agent=coordinator.me.name, term=2)
-    await society.entered(coordinator, count=4)
+    await society.entered(coordinator, count=5)
     assert await society.listed(COORDINATION) == ["coordinator"]
     deposed = society.world.facts.index(society.world.of(LeaderDeposed)[0])
     elected = society.world.facts.index(society.world.of(LeaderElected)[1])

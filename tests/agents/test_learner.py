@@ -24,6 +24,7 @@ import torch
 from torch import nn
 
 import agents.learner
+import agents.pacing
 import behaviours.initiating
 import learning.networks
 from agents.base import LocutionAgent
@@ -326,7 +327,7 @@ def test_a_device_that_is_not_there(lab: Lab, monkeypatch: pytest.MonkeyPatch) -
 
 async def test_digits_are_learnt_and_told_of(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the client's request to the model's file, over the coordinator."""
-    monkeypatch.setattr(agents.learner, "PROGRESS_EVERY", 0.0)
+    monkeypatch.setattr(agents.pacing, "PROGRESS_EVERY", 0.0)
     shutil.copy(EXAMPLES / "digits.csv", lab.data)
     await lab.society.coordinator()
     await lab.learner()
@@ -365,7 +366,7 @@ async def test_digits_are_learnt_and_told_of(lab: Lab, monkeypatch: pytest.Monke
 async def test_progress_is_told_now_and_then_and_at_the_end(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agents.learner, "PROGRESS_EVERY", 1e9)
+    monkeypatch.setattr(agents.pacing, "PROGRESS_EVERY", 1e9)
     await lab.learner()
     result = await lab.trained(notify=True, epochs=1000, patience=3)
     assert 2 < result.epochs < 1000  # it has stopped early: nobody knew that this was the last one

@@ -84,7 +84,7 @@ async def test_it_is_entered_with_all_that_others_need_to_know(society: Society)
     assert entry.name == shop.me
     assert entry.services == (SUMS,)
     assert entry.protocols == ("fipa-request",)  # it has a handler for no other
-    assert entry.ontologies == ("locution-learning/1.1", "fipa-agent-management/1.3")
+    assert entry.ontologies == ("locution-learning/1.2", "fipa-agent-management/1.3")
     assert entry.languages == ("json",)
     assert 50 < entry.lease_time <= 60
 
