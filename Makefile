@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PACKAGES := ontology protocols resilience learning behaviours agents society
 
-.PHONY: help demo test chaos failover cost check style types lock clean
+.PHONY: help demo test chaos failover cost compose-test check style types lock clean
 
 help: ## show what can be made
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 demo: $(VENV)/.demo ## train a classifier by contract net, and ask it for predictions
 	@$(BIN)/python examples/demo.py
@@ -25,6 +25,9 @@ failover: $(VENV)/.test ## kill and freeze the leader of a group, and measure ho
 
 cost: $(VENV)/.test ## measure what the guarantees cost, over a real Prosody
 	@$(BIN)/python -m tests.chaos.cost $(ARGS)
+
+compose-test: $(VENV)/.test ## run docker-compose.yml, kill its containers in turn, and look that nothing is lost
+	@$(BIN)/python -m tests.compose $(ARGS)
 
 check: style types ## check style and types
 
