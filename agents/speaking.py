@@ -11,7 +11,8 @@ from behaviours.contracting import Choose, Contract, Observer, ResultWithin, Rev
 from behaviours.delivery import Delivery, DeliveryResult
 from behaviours.initiating import REPLY_WITHIN, RESULT_WITHIN, OnNotice, ask
 from behaviours.mailroom import Mailroom
-from behaviours.outcomes import Outcome
+from behaviours.outcomes import Failed, Outcome
+from behaviours.polling import Decision, Quorum, call_for_votes
 from behaviours.publishing import Subscription
 from behaviours.readings import Reading
 from behaviours.topics import Topics
@@ -58,6 +59,7 @@ class Speaker:
         reply_within: float = REPLY_WITHIN,
         result_within: float | None = RESULT_WITHIN,
         on_notice: OnNotice | None = None,
+        conversation_id: str | None = None,
     ) -> Outcome:
         """Ask one agent to do something (FIPA00026); see `behaviours.initiating.ask`."""
         return await ask(
@@ -68,6 +70,7 @@ class Speaker:
             reply_within=reply_within,
             result_within=result_within,
             on_notice=on_notice,
+            conversation_id=conversation_id,
         )
 
     async def call_for_proposals(
@@ -125,6 +128,18 @@ class Speaker:
     ) -> Outcome:
         """Propose to do something (FIPA00036): `Succeeded` when it is accepted, `Refused` when rejected."""
         return await self._ask(to, action, Performative.PROPOSE, PROPOSE, reply_within)
+
+    async def call_for_votes(
+        self,
+        voters: Iterable[AgentIdentifier | str],
+        value: AgentAction,
+        *,
+        quorum: Quorum = "majority",
+        within: float = REPLY_WITHIN,
+    ) -> Decision | Failed:
+        """Put a value to the vote, which commits with a quorum; see `behaviours.polling.call_for_votes`."""
+        found = [_identifier(each) for each in voters]
+        return await call_for_votes(self.mailroom, found, value, quorum=quorum, within=within)
 
     def subscribe(
         self, to: AgentIdentifier | str, query: Term, *, reply_within: float = REPLY_WITHIN

@@ -16,7 +16,7 @@ from datetime import datetime
 from behaviours.seating import HEARERS
 from behaviours.sorting import protocol_of
 from behaviours.wire import Received
-from ontology.acl import AclMessage
+from ontology.acl import AclMessage, Performative
 from ontology.errors import Cause
 from protocols.subscribe import SUBSCRIBE
 from protocols.table import Protocol
@@ -46,6 +46,8 @@ class Admitting:
         """By whether it is a subscription."""
         self._by_peer: dict[bool, Counter[str]] = {False: Counter(), True: Counter()}
         """Likewise, by the peer's bare JID."""
+        self.is_closing = False
+        """Whether the agent is to stop: it makes no offers any more."""
 
     def serve(self, task: asyncio.Task[None], protocol: Protocol, peer: str) -> None:
         """Count a conversation with a peer, a bare JID, until this task has served it."""
@@ -68,11 +70,13 @@ class Admitting:
             peer: its bare JID.
             waiting: how many of that peer wait before it.
         """
-        if self._served.total() + waiting < min(AT_WORK, SUBSCRIBED):
+        if self._served.total() + waiting < min(AT_WORK, SUBSCRIBED) and not self.is_closing:
             return None  # quick, for every message comes here
         protocol = protocol_of(message)
         if protocol is None or not protocol.opens_with(message.performative):
             return None
+        if self.is_closing and message.performative is Performative.CFP:
+            return f"{self._name} is being stopped; ask somebody else, or again in {RETRY_AFTER:g} s"
         kind = protocol is SUBSCRIBE
         most, served = SUBSCRIBED if kind else AT_WORK, self._served[kind] + waiting
         mine = self._by_peer[kind][peer]

@@ -56,10 +56,15 @@ async def serve_proposal(job: Job) -> None:
     if seat.cancel is not None:
         confirm_cancel(seat, seat.cancel)  # whatever was decided: it is not proposed any more
         return
+    answer_proposal(job, decided)
+
+
+def answer_proposal(job: Job, decided: Answer) -> None:
+    """Accept what is proposed, or reject it with the reason."""
     try:
         _decide(job, decided)
     except ValueError as error:
-        _decide(job, broken(job.room, seat, job.term, error))
+        _decide(job, broken(job.room, job.seat, job.term, error))
 
 
 def _decide(job: Job, decided: Answer) -> None:

@@ -147,6 +147,11 @@ class Authority:
         """Count a message that is not taken, and not answered either."""
         act = received.message.performative.value
         fact = MessageDisbelieved(
-            agent=self._me.name, performative=act, peer=peer.name, cause=Cause.UNAUTHORISED, text=text
+            agent=self._me.name,
+            performative=act,
+            protocol=received.message.protocol or "",
+            peer=peer.name,
+            cause=Cause.UNAUTHORISED,
+            text=text,
         )
         self._hook(fact)

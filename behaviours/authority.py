@@ -17,7 +17,7 @@ from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
 from ontology.content import split
 from ontology.errors import ContentError, shown
-from ontology.interaction import AuctionStarted, Proxy, Sale, When
+from ontology.interaction import Announcement, AuctionStarted, Proxy, Sale, When
 
 ANYBODY = "*"
 
@@ -29,6 +29,7 @@ _FRAMES: Mapping[str, str] = {
     AuctionStarted.tag: "lot",
     Sale.tag: "lot",
     Proxy.tag: "message",
+    Announcement.tag: "content",
 }
 """Terms of the protocols themselves, with the field in which the agents' own terms stand."""
 

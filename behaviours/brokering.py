@@ -92,8 +92,14 @@ class _Proxying:
         is_named = TARGET in message.user_parameters or self.seat.protocol is RECRUITING
         if (is_named and origin not in self.targets) or origin in self.replies:
             text = f"{origin} is to reply once" if origin in self.replies else f"{origin} was not asked"
-            act = message.performative.value
-            self.hub.emit(OutOfSequence(agent=self.hub.me.name, performative=act, peer=origin, text=text))
+            fact = OutOfSequence(
+                agent=self.hub.me.name,
+                performative=message.performative.value,
+                protocol=message.protocol or "",
+                peer=origin,
+                text=text,
+            )
+            self.hub.emit(fact)
         elif message.performative in _FINAL:
             self.replies[origin] = outcome_of(self.hub, self.seat, Heard(message, self.hub.now()))
 

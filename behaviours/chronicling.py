@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from behaviours.journaling import Journaling, Lane
+from behaviours.naming import new_id
 from ontology.acl import AclMessage, Performative
 from ontology.codecs import to_json
 from protocols import history
@@ -120,6 +121,8 @@ class Work:
         self._begun = 0
         self._is_served = guard is None
         self._is_closed = False
+        self.is_left = False
+        """Whether somebody else goes on with it: what it has begun is not taken back then."""
         self.is_settled = False
         """Whether it is over and that is written down: until then the journal may still show it as open."""
 
@@ -131,7 +134,7 @@ class Work:
     def next_id(self) -> str:
         """The conversation-id of what the handler begins next: the same when it runs again."""
         if not self.is_repeatable:
-            return uuid.uuid4().hex
+            return new_id()
         self._begun += 1
         return uuid.uuid5(uuid.NAMESPACE_URL, f"{self.agent} {self.key} {self._begun}").hex
 

@@ -101,7 +101,12 @@ class Complaints:
     ) -> None:
         opening = message.performative
         fact = ConversationRefused(
-            agent=self._me, performative=opening.value, peer=peer.name, cause=cause, text=text
+            agent=self._me,
+            performative=opening.value,
+            protocol=message.protocol or "",
+            peer=peer.name,
+            cause=cause,
+            text=text,
         )
         self._emit(fact)
         act = _REFUSALS.get(opening, Performative.REFUSE)
@@ -141,8 +146,9 @@ class Complaints:
 
     def out_of_sequence(self, message: AclMessage, peer: AgentIdentifier, text: str) -> None:
         """Count a message that is not to be answered."""
-        act = message.performative.value
-        self._emit(OutOfSequence(agent=self._me, performative=act, peer=peer.name, text=text))
+        act, protocol = message.performative.value, message.protocol or ""
+        fact = OutOfSequence(agent=self._me, performative=act, protocol=protocol, peer=peer.name, text=text)
+        self._emit(fact)
 
     def _tell(self, message: AclMessage, to: AgentIdentifier, act: Performative, content: str) -> None:
         self._answer(_reply(message, act, content), to)

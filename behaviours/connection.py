@@ -26,7 +26,7 @@ from spade.xmpp_client import XMPPClient
 
 from behaviours.refusing import end_for_good, no_resource, no_session
 from behaviours.resuming import Resuming
-from behaviours.transport import ConnectionFailed, Life, RequestRefused, Transport, trusting
+from behaviours.transport import PRESENCE, ConnectionFailed, Life, RequestRefused, Transport, trusting
 from behaviours.wire import MESSAGE, Element
 from resilience.backoff import delay
 
@@ -259,7 +259,7 @@ class XmppConnection(XMPPClient):
         return answer
 
     def watch(self, on_message: Callable[[Element], bool], on_online: Callable[[], None]) -> None:
-        """Have message stanzas offered before others get them, and be told of each session.
+        """Have messages and presences offered before others get them, and be told of each session.
 
         Args:
             on_message: returns True for a stanza that is its own, which nobody else gets then.
@@ -270,10 +270,10 @@ class XmppConnection(XMPPClient):
     def _spawn_event(self, xml: Any) -> None:
         if self._resuming.takes(xml):
             return
-        # slixmpp fires `message` only where there is a body; ours may have none.
-        if xml.tag == MESSAGE:
-            if not any(takes(xml) for takes, _on_online in self._watchers):
-                self._on_message(xml)
+        if xml.tag in {MESSAGE, PRESENCE} and any(takes(xml) for takes, _on_online in self._watchers):
+            return
+        if xml.tag == MESSAGE:  # slixmpp fires it only where there is a body; ours may have none
+            self._on_message(xml)
         elif self.is_online:
             super()._spawn_event(xml)
         else:

@@ -60,6 +60,8 @@ class Contract:
 class Observer:
     """What a caller wants to see while a contract net runs. Each is called at once, in order."""
 
+    on_call: Callable[[str], None] = field(default=lambda _conversation_id: None)
+    """Before the call is said; a further round is of the same conversation."""
     on_answer: Callable[[str, Proposal | Outcome], None] = field(default=lambda _name, _answer: None)
     on_award: Callable[[str], None] = field(default=lambda _name: None)
     on_notice: Callable[[str, Term], None] = field(default=lambda _name, _term: None)
@@ -118,6 +120,7 @@ async def call_for_proposals(
     message = opening(hub, Performative.CFP, protocol, ontology, action, reply_within)
     seats: dict[str, Seat] = {}
     declined: dict[str, Outcome] = {}
+    observer.on_call(message.conversation_id or "")
     try:
         for peer in participants:
             if peer.name not in seats:

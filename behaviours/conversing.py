@@ -55,16 +55,13 @@ class Seat:
         """The peer with the address that it last wrote from."""
         self.replies_to: tuple[AgentIdentifier, ...] = ()
         """Who get what we say instead of the peer: the reply-to of its first message (FIPA00061, 2.2.3)."""
-        self.has_complained = False
-        """Whether we have answered an act out of sequence once."""
+        self.has_complained = False  # of an act out of sequence, which is done once
         self.lost: Reason | None = None
         """Why something that we said has not got through, our last word included."""
         self.office: Office | None = None  # in which we say all of it
         self.succession = Succession()
-        self.cancel: AclMessage | None = None
-        """The initiator's cancel, once it has come."""
-        self.chronicle = chronicle
-        """What has happened, as it is written down."""
+        self.cancel: AclMessage | None = None  # the initiator's, once it has come
+        self.chronicle = chronicle  # what has happened, as it is written down
         self._tip: Conversation | None = None
         """While we go through the chronicle again: where the conversation really stands."""
         self._room = room
@@ -92,9 +89,9 @@ class Seat:
 
     @property
     def is_given_up(self) -> bool:
-        """Whether we have stopped waiting for a participant that need not know of it."""
-        conversation = self.conversation
-        return conversation.role is Role.INITIATOR and conversation.state in {EXPIRED, UNREACHABLE}
+        """Whether we have stopped waiting for a participant that need not know of it, nor is bound."""
+        is_ours = self.conversation.role is Role.INITIATOR and not self.protocol.losses
+        return is_ours and self.conversation.state in {EXPIRED, UNREACHABLE}
 
     @property
     def has_steps(self) -> bool:
@@ -169,9 +166,7 @@ class Seat:
             self.chronicle.add(heard)
             return
         moved = machine.receive(self.protocol, self.conversation, self._as_of_peer(message))
-        if message.sender is not None and (self._is_of_peer(message) or self.is_followed_by(message)):
-            self.peer = message.sender
-        self.succession.note(message)
+        self._meet(message)
         if message.performative is Performative.CANCEL:
             self.cancel = message
         is_too_much = self._is_full and not self.protocol.is_terminal(moved.state)
@@ -194,8 +189,9 @@ class Seat:
             return False
         return True
 
-    def tell(self, term: Term) -> None:
-        """Take a notice about this conversation."""
+    def tell(self, term: Term, notice: AclMessage) -> None:
+        """Take a notice about this conversation, and what it says."""
+        self._meet(notice)
         if self._is_full:
             self._turn_deaf()
         elif not self.is_over:
@@ -263,6 +259,12 @@ class Seat:
         self._take_back()
         self.lose(Reason(cause=Cause.VANISHED, text=f"{self.peer} {how}", about=self.peer.name))
 
+    def _meet(self, message: AclMessage) -> None:
+        """Take note of where the peer is now, or of who goes on in its place."""
+        is_of_peer = self._is_of_peer(message) or self.is_followed_by(message)
+        if self.succession.note(message) and is_of_peer and message.sender is not None:
+            self.peer = message.sender
+
     def _as_of_peer(self, message: AclMessage) -> AclMessage:
         """What one says that hears us, or goes on, instead of the peer counts as the peer's."""
         if self._is_of_peer(message) or not (self.is_cancelled_by(message) or self.is_followed_by(message)):
@@ -324,9 +326,7 @@ class Seat:
     def _happen_again(self, event: history.Event) -> None:
         match event:
             case history.Heard(message=message, at=at):
-                if message.sender is not None and self._is_of_peer(message):
-                    self.peer = message.sender
-                self.succession.note(message)
+                self._meet(message)
                 if message.performative is Performative.CANCEL:
                     self.cancel = message
                 self._add(Heard(message, at or self.conversation.opened))

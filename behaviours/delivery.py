@@ -350,6 +350,7 @@ class Delivery:
             MessageUndelivered(
                 agent=self._me.name,
                 performative=posted.message.performative.value,
+                protocol=posted.message.protocol or "",
                 peer=posted.to.name,
                 cause=cause,
                 text=text,

@@ -92,11 +92,12 @@ class Enduring:
         """Told why nothing goes on here any more that has begun in this life."""
         self.journaling = Journaling(me.name, journal, hook, rng, replica)
         self.acknowledging = Acknowledging(send)
+        self.breakers = Breakers(monotonic, on_change=self._changed)
         self.outbox = Outbox(
             me=me,
             delivery=delivery,
             journaling=self.journaling,
-            breakers=Breakers(monotonic, on_change=self._changed),
+            breakers=self.breakers,
             on_reply=self.acknowledging.replied,
             send=send,
             hook=hook,

@@ -88,10 +88,15 @@ class Succession:
                 return is_of_group and sender.domain == peer.domain
         return False
 
-    def note(self, message: AclMessage) -> None:
-        """Take note of an answer."""
+    def note(self, message: AclMessage) -> bool:
+        """Take note of what was said; False if a leader of the past says it, whom somebody has followed."""
         with suppress(ValueError):
-            self.office = office_of(message) or self.office
+            office, latest = office_of(message), self.office
+            self.office = office or latest
+            if office is not None and latest is not None and office.group == latest.group:
+                self.office = max(office, latest, key=lambda each: each.term)
+                return office.term >= latest.term
+        return True
 
 
 class Fence:

@@ -14,7 +14,7 @@ from behaviours.conversing import CANCEL_WITHIN, Seat
 from behaviours.phrasing import saying
 from behaviours.stepping import Overdue, Room
 from ontology.acl import Performative
-from ontology.content import explain
+from ontology.content import Reason, explain
 from ontology.errors import Cause
 from protocols.table import CANCELLING, Role
 
@@ -37,6 +37,16 @@ async def follow(room: Room, seat: Seat, *, is_wanted: bool) -> None:
             _cancel(room, seat)
 
 
+def is_left(seat: Seat) -> bool:
+    """Whether a conversation was begun for something that somebody else goes on with: then it ends here.
+
+    Nothing is said: what its participant does for us it goes on doing for whoever follows us.
+    """
+    if seat.chronicle.work.is_left:
+        seat.lose(Reason(cause=Cause.VANISHED, text="somebody else goes on with it"))
+    return seat.chronicle.work.is_left
+
+
 def _decide(room: Room, seat: Seat) -> None:
     """Say what is ours to say now, if anything is."""
     state = seat.conversation.state
@@ -54,6 +64,6 @@ def _decide(room: Room, seat: Seat) -> None:
 
 
 def _cancel(room: Room, seat: Seat) -> None:
-    if not seat.is_over and seat.conversation.state != CANCELLING:
+    if not (seat.is_over or seat.conversation.state == CANCELLING or is_left(seat)):
         until: datetime = after(room.now(), CANCEL_WITHIN)
         seat.say(saying(seat.conversation, seat.peer, Performative.CANCEL), until)

@@ -8,14 +8,18 @@
     @confirms(IsFree)             query-if: answer True or False
     @holds(IsFree)                request-when: return once it has become true
     @considers(Move)              propose: answer Done() to accept, or Refuse to reject
+    @votes(Move)                  locution-vote: answer Done() to accept, or Refuse to reject
+    @decided(Move)                locution-vote: apply the decision, which `task.is_committed` tells
     @publishes(Temperatures)      subscribe: yield a term for each notification
     @values(Lot)                  auctions: what a unit is worth to us now, or None to leave
     @brokers(Proxy)               proxy: find targets
     @hears(Progress)              inform outside any protocol, or a reply that others asked for: take note
     @reads("rooms", IsFree)       topics: take what anybody publishes, one after the other
+    @announced("cooks", Menu)     task groups: take what another member announces, one after the other
 
 Every handler is ``async def name(self, term, task)``, a publisher is an async generator, a listener is
-``def name(self, term, sender)``, and a reader is ``async def name(self, term, publisher)``.
+``def name(self, term, sender)``, and a reader is ``async def name(self, term, publisher)``, of announcements
+as well.
 """
 
 from __future__ import annotations
@@ -71,6 +75,23 @@ def holds(condition: type[Term]) -> Callable[[_F], _F]:
 def considers(action: type[AgentAction]) -> Callable[[_F], _F]:
     """Mark the method that decides on what somebody proposes to do: `Done` accepts, `Refuse` rejects."""
     return _mark("considers", action)
+
+
+def votes(action: type[AgentAction]) -> Callable[[_F], _F]:
+    """Mark the method that votes on a value: `Done`, or another term, accepts and binds, `Refuse` rejects.
+
+    It is cancelled when its time is up, or when the others have decided it.
+    """
+    return _mark("votes", action)
+
+
+def decided(action: type[AgentAction]) -> Callable[[_F], _F]:
+    """Mark the method that applies what a vote has decided; `Participation.is_committed` tells what.
+
+    It is called for every voter, however it has voted and also where it has not. What it returns is nobody's
+    concern, but for `Fail`, which tells the initiator that it could not.
+    """
+    return _mark("decided", action)
 
 
 def publishes(query: type[Term]) -> Callable[[_F], _F]:
@@ -142,6 +163,25 @@ def reads(topic: str, term: type[Term] = Term) -> Callable[[_F], _F]:
     return apply
 
 
+def announced(group: str, term: type[Term] = Term) -> Callable[[_F], _F]:
+    """Mark the coroutine that takes what other members announce to a task group, as long as we are in it.
+
+    What comes is taken one after the other; announcements of one member in the order in which they were made.
+    A term of another kind does not reach the method.
+
+    Raises:
+        TypeError: the method is no coroutine.
+    """
+    mark = _mark("announced", (group, term))
+
+    def apply(method: _F) -> _F:
+        if not inspect.iscoroutinefunction(method):
+            raise TypeError(f"{method.__qualname__} is marked @announced and is not async def")
+        return mark(method)
+
+    return apply
+
+
 def _mark(kind: str, term: type[Term] | tuple[str, type[Term]]) -> Callable[[_F], _F]:
     def apply(method: _F) -> _F:
         setattr(method, _MARK, (*getattr(method, _MARK, ()), (kind, term)))
@@ -164,12 +204,16 @@ class Handlers:
     confirms: Mapping[type[Term], Handler] = _none()
     holds: Mapping[type[Term], Handler] = _none()
     considers: Mapping[type[Term], Handler] = _none()
+    votes: Mapping[type[Term], Handler] = _none()
+    decided: Mapping[type[Term], Handler] = _none()
     publishes: Mapping[type[Term], Publisher] = _none()
     values: Mapping[type[Term], Handler] = _none()
     brokers: Mapping[type[Term], Handler] = _none()
     hears: Mapping[type[Term], Listener] = _none()
     reads: Mapping[tuple[str, type[Term]], Reader] = _none()
     """By topic and term."""
+    announced: Mapping[tuple[str, type[Term]], Reader] = _none()
+    """By group and term."""
 
     @classmethod
     def of(cls, agent: object) -> Handlers:
@@ -182,7 +226,7 @@ class Handlers:
         for name in dir(type(agent)):
             for kind, term in getattr(getattr(type(agent), name, None), _MARK, ()):
                 if term in found[kind]:
-                    what = f"{term[0]!r}, {term[1].__name__}" if kind == "reads" else term.__name__
+                    what = f"{term[0]!r}, {term[1].__name__}" if isinstance(term, tuple) else term.__name__
                     raise TypeError(f"{type(agent).__name__}: two methods are marked @{kind}({what})")
                 found[kind][term] = getattr(agent, name)
         return cls(**found)

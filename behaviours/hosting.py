@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -24,12 +24,12 @@ from behaviours.delivery import Delivery, DeliveryResult
 from behaviours.enduring import Enduring
 from behaviours.events import ConversationTaken, Fact, Hook
 from behaviours.fencing import acting
-from behaviours.following import follow
 from behaviours.handlers import Handlers
 from behaviours.inheriting import Inheriting
 from behaviours.journaling import Lane
 from behaviours.naming import new_id
 from behaviours.participating import Job
+from behaviours.polling import see_through
 from behaviours.seating import Seating
 from behaviours.seeking import Seeking
 from behaviours.services import serve
@@ -216,6 +216,10 @@ class Hosting:
         """Keep an ended conversation for a while, then drop it."""
         self._seats.linger(seat)
 
+    def stop(self, cancel: AclMessage, to: AgentIdentifier) -> None:
+        """Cancel what an agent does for us at somebody else's request."""
+        raise NotImplementedError
+
     def keep(self, task: asyncio.Task[Any]) -> None:
         """Hold on to a background task until it is done."""
         self._tasks.add(task)
@@ -235,6 +239,22 @@ class Hosting:
         """The conversations that are not over, oldest first."""
         live = (seat.conversation for seat in self._seats if not seat.is_over)
         return sorted(live, key=lambda each: each.opened)
+
+    def seats(self) -> list[Seat]:
+        """Our ends of the conversations that are not over."""
+        return [seat for seat in self._seats if not seat.is_over]
+
+    def make_no_offers(self) -> None:
+        """Refuse every call for proposals from now on."""
+        self._admitting.is_closing = True
+
+    async def has_replicas(self) -> bool:
+        """Whether the agent has other replicas, or has had some of whom nobody knows that they are gone.
+
+        Raises:
+            RecordsError: it cannot be read.
+        """
+        return bool(await self._enduring.living.others())
 
     def close(self) -> None:
         """End all work without a word to any peer; whoever waits here for one is told."""
@@ -274,10 +294,19 @@ class Hosting:
 
     def _let_go(self, work: Work) -> None:
         """Take back what its handler has begun before a restart, and not again: nobody waits for it."""
-        for key in [key for key, seat in self._left.items() if seat.chronicle.work is work]:
-            seat = self._left.pop(key)
+        self._see_through(self._abandoned(work), None)
+
+    def _abandoned(self, work: Work) -> list[Seat]:
+        """What was begun for a work before a restart, and by nobody again, as it stands now."""
+        keys = [key for key, seat in self._left.items() if seat.chronicle.work is work]
+        seats = [self._left.pop(key) for key in keys]
+        for seat in seats:
             seat.resume(is_driven=False)
-            self.keep(asyncio.ensure_future(follow(self, seat, is_wanted=False)))
+        return seats
+
+    def _see_through(self, seats: Sequence[Seat], opening: AclMessage | None) -> None:
+        for each in see_through(self, seats, opening):
+            self.keep(asyncio.ensure_future(each))
 
     def _taken(self, seat: Seat, task: asyncio.Task[None]) -> None:
         """Another replica has taken a conversation over: here it is as if it had never been."""

@@ -15,6 +15,7 @@ from typing import Protocol as Port
 
 from behaviours.clocking import after
 from behaviours.conversing import CANCEL_WITHIN, Seat
+from behaviours.following import is_left
 from behaviours.outcomes import (
     Cancelled,
     Expired,
@@ -64,9 +65,15 @@ class Hub(Room, Port):
 
 
 def opening(
-    hub: Hub, performative: Performative, protocol: Protocol, ontology: Ontology, term: Term, seconds: float
+    hub: Hub,
+    performative: Performative,
+    protocol: Protocol,
+    ontology: Ontology,
+    term: Term,
+    seconds: float,
+    conversation_id: str | None = None,
 ) -> AclMessage:
-    """Make the first message of a conversation."""
+    """Make the first message of a conversation, under a new id or the one that is given."""
     return AclMessage(
         performative=performative,
         sender=hub.me,
@@ -74,7 +81,7 @@ def opening(
         language=LANGUAGE,
         ontology=ontology.label,
         protocol=protocol.name,
-        conversation_id=hub.new_id(),
+        conversation_id=conversation_id or hub.new_id(),
         reply_with=uuid.uuid4().hex,
         reply_by=after(hub.now(), seconds),
     )
@@ -91,6 +98,7 @@ async def ask(
     reply_within: float = REPLY_WITHIN,
     result_within: float | None = RESULT_WITHIN,
     on_notice: OnNotice | None = None,
+    conversation_id: str | None = None,
 ) -> Outcome:
     """Say something to one agent and wait for what it says last: a request, a query, a proposal.
 
@@ -105,8 +113,9 @@ async def ask(
         result_within: seconds for the result once it has agreed, after which it is told to stop; None
             waits as long as it is there.
         on_notice: called with what the participant tells meanwhile, progress for instance.
+        conversation_id: a new one of the caller's, which chooses by it whom to ask; by default one is made.
     """
-    message = opening(hub, performative, protocol, ontology, term, reply_within)
+    message = opening(hub, performative, protocol, ontology, term, reply_within, conversation_id)
     message = message.model_copy(update={"receiver": (to,)})
     seat = hub.open(protocol, message, to)
     try:
@@ -130,7 +139,7 @@ def cancel(hub: Hub, seat: Seat, message: AclMessage) -> bool:
 
     It then ends by itself: when the answer comes, or its time is up.
     """
-    if seat.is_over or seat.conversation.state == CANCELLING:
+    if seat.is_over or seat.conversation.state == CANCELLING or is_left(seat):
         return False
     seat.say(
         message.model_copy(

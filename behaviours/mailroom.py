@@ -276,14 +276,14 @@ class Mailroom(Restoring):
                 self._complaints.not_understood(message, peer, Cause.UNEXPECTED_ACT, error.text)
 
     def _take_notice(self, received: Received, peer: AgentIdentifier, about: str) -> None:
-        message, seat = received.message, self._seats.begun(about, peer)
+        message, seat = received.message, self._seats.told(about, received.message, peer)
         if seat is None:
             return  # the conversation is over: its notices are of no use any more
         if (objection := self.authority.objection(received, peer, None)) is not None:
             self.authority.doubt(received, peer, objection)
             return
         try:
-            seat.tell(self.ontology_of(message).parse(message.content))
+            seat.tell(self.ontology_of(message).parse(message.content), message)
         except ContentError as error:
             self._complaints.not_understood(message, peer, error.cause, error.text, error.about)
 
@@ -339,7 +339,7 @@ class Mailroom(Restoring):
         try:
             ontology = self.ontology_of(message)
             action = ontology.parse(message.content)
-            is_able = is_capable(message.performative, action, self._handlers, self.ontologies)
+            is_able = is_capable(message, action, self._handlers, self.ontologies)
         except ContentError as error:
             if not self._otherwise(stanza):
                 self._complaints.not_understood(message, peer, error.cause, error.text, error.about)
@@ -350,7 +350,7 @@ class Mailroom(Restoring):
             return
         if not is_able:
             if not self._otherwise(stanza):
-                text = incapable(self.me.local_name, message.performative, action, self._handlers)
+                text = incapable(self.me.local_name, message, action, self._handlers)
                 self._complaints.refuse(message, peer, Cause.UNSUPPORTED_FUNCTION, text)
             return
         seat_key = message.conversation_id or f"{UNNAMED}{uuid.uuid4().hex}"

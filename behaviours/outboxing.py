@@ -24,7 +24,7 @@ from functools import partial
 
 from behaviours.clocking import after
 from behaviours.delivery import Delivery, Trace
-from behaviours.events import Hook, MessageAcknowledged, MessageAskedAfter
+from behaviours.events import Hook, MessageAskedAfter
 from behaviours.journaling import Journaling, Lane
 from behaviours.naming import new_id
 from behaviours.peering import Peers, bare
@@ -192,7 +192,8 @@ class Outbox:
             waiting.taken()
         for waiting in self._answered_for(receipts.missing, peer):
             waiting.missed(session)
-            self._write(waiting)
+            if outbox.due(waiting.record, self._clock(), self._retrying) is not Due.EXPIRED:
+                self._write(waiting)
 
     def _answered_for(self, ids: Iterable[str], peer: str) -> Iterator[Waiting]:
         # Each question has one answer: else a few ids would have large messages sent without end.
@@ -306,6 +307,9 @@ class Outbox:
         match outbox.due(waiting.record, now, self._retrying):
             case Due.LATER:
                 self._later(waiting, outbox.wait(waiting.record, now, self._retrying))
+            case Due.EXPIRED if waiting.is_left and not waiting.was_asked:
+                self._ask(waiting)  # it may have arrived in time
+                self._later(waiting, self._journaling.journal.policy.away)
             case Due.EXPIRED:
                 self._give_up(message_id, Cause.EXPIRED, "its time was over before it was acknowledged")
             case Due.EXHAUSTED if acknowledges:
@@ -378,7 +382,7 @@ class Outbox:
             waiting.end(has_failed=None)
             self._release(waiting.to.jid)
             if is_acknowledged:
-                self._hook(MessageAcknowledged(agent=self._me.name, peer=waiting.to.name))
+                self._hook(waiting.acknowledged(self._me.name))
             waiting.on_settled(is_acknowledged)
             before = self._named.done_before(waiting)
             if is_acknowledged and before is not None:

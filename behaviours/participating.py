@@ -58,6 +58,8 @@ class Participation:
         self._then: list[Callable[[], None]] = []
         self.units = 1
         """In an auction: how many units to bid for; a `values` handler may set it."""
+        self.is_committed = False
+        """In a vote, for a `decided` handler: whether the value holds."""
 
     @property
     def id(self) -> str:
@@ -102,8 +104,18 @@ class Participation:
         self._then.append(call)
 
     def leave(self, text: str) -> None:
-        """Say nothing more: somebody else goes on with it, for the reason that the text gives."""
+        """Say nothing more, here and where it was begun for this: somebody else goes on with it.
+
+        Args:
+            text: why, in one sentence.
+        """
+        self._seat.chronicle.work.is_left = True
         self._seat.lose(Reason(cause=Cause.VANISHED, text=text))
+
+    @property
+    def is_left(self) -> bool:
+        """Whether somebody else goes on with it."""
+        return self._seat.chronicle.work.is_left
 
     def answered(self) -> None:
         """Our last word has been said. For the driver only."""
@@ -139,6 +151,7 @@ class Participation:
             ontology=ontology.label,
             user_parameters={ABOUT: self.id},
         )
+        message = message if self._seat.office is None else self._seat.office.stamped(message)
         self._room.post(message, self.initiator, lambda _reason: None, self._seat.chronicle)
 
 
@@ -291,7 +304,7 @@ async def work(
     room: Room, seat: Seat, participation: Participation, handler: Handler, action: Term
 ) -> Answer | None:
     """Run a handler while listening to the initiator; None when the conversation ended meanwhile."""
-    work = asyncio.ensure_future(_guarded(room, seat, handler, action, participation))
+    work = asyncio.ensure_future(guarded(room, seat, handler, action, participation))
     agreeing = asyncio.get_running_loop().call_later(patience(room, seat), participation.agree)
     listening: asyncio.Task[Any] = asyncio.ensure_future(seat.step())
     try:
@@ -356,7 +369,7 @@ def confirm_cancel(seat: Seat, cancel: AclMessage) -> None:
         seat.say(cancel.reply(Performative.INFORM, content='{"done":{}}'))
 
 
-async def _guarded(
+async def guarded(
     room: Room, seat: Seat, handler: Handler, action: Term, participation: Participation
 ) -> Answer:
     """Run a handler; what it raises is a failure to the initiator and a fact to the operator."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Self
 
-from behaviours.events import MessageUndelivered
+from behaviours.events import MessageAcknowledged, MessageUndelivered
 from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
 from ontology.codecs import from_json
@@ -78,9 +78,19 @@ class Waiting:
         return MessageUndelivered(
             agent=agent,
             performative=self.message.performative.value,
+            protocol=self.message.protocol or "",
             peer=self.to.name,
             cause=reason.cause,
             text=reason.text,
+        )
+
+    def acknowledged(self, agent: str) -> MessageAcknowledged:
+        """What is told of it when its receiver has processed it."""
+        return MessageAcknowledged(
+            agent=agent,
+            performative=self.message.performative.value,
+            protocol=self.message.protocol or "",
+            peer=self.to.name,
         )
 
     def leave(self, reason: Reason | None) -> None:

@@ -57,7 +57,7 @@ class Line(Protocol):
         """Send a request and return the answer."""
 
     def watch(self, on_message: Callable[[Element], bool], on_online: Callable[[], None]) -> None:
-        """Offer message stanzas, and tell of sessions."""
+        """Offer messages and presences, and tell of sessions."""
 
 
 class Service:

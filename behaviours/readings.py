@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from behaviours import pubsub
 from behaviours.connection import ConnectionFailed, RequestRefused
@@ -37,6 +37,8 @@ class Update:
     term: Term
     publisher: AgentIdentifier | None
     """As the service names it; None where it names none."""
+    message: AclMessage | None = field(default=None, compare=False)
+    """As it was published."""
 
 
 class Reading:

@@ -17,7 +17,6 @@ from behaviours.conversing import Seat
 from behaviours.enduring import Claimed
 from behaviours.events import DuplicateDropped
 from behaviours.fencing import office_of
-from behaviours.following import follow
 from behaviours.hosting import UNNAMED, Hosting
 from behaviours.inheriting import Left
 from behaviours.posting import OnLost
@@ -169,9 +168,10 @@ class Restoring(Hosting):
         """Go on with a conversation of its own right."""
         if each.opened.role is Role.INITIATOR:
             seat.resume(is_driven=False)
-            self.keep(asyncio.ensure_future(follow(self, seat, is_wanted=True)))
+            self._see_through([seat, *self._abandoned(seat.chronicle.work)], each.opened.message)
             return
-        if machine.is_over(seat.protocol, replayed(seat.protocol, each.events)):
+        stands = replayed(seat.protocol, each.events)
+        if machine.is_over(seat.protocol, stands):
             seat.resume(is_driven=False)
             self._let_go(seat.chronicle.work)
             seat.chronicle.work.served()
@@ -182,15 +182,16 @@ class Restoring(Hosting):
         try:
             ontology = self.ontology_of(message)
             term = ontology.parse(message.content)
-            if not is_capable(message.performative, term, self._handlers, self.ontologies):
-                text = incapable(self.me.local_name, message.performative, term, self._handlers)
+            if not is_capable(message, term, self._handlers, self.ontologies):
+                text = incapable(self.me.local_name, message, term, self._handlers)
                 raise ContentError(Cause.UNSUPPORTED_FUNCTION, text)  # noqa: TRY301
         except ContentError as error:
             seat.resume(is_driven=False)
             self._fail(seat, each.asked or message, error.cause, error.text)
             return
         guard = seat.chronicle.work.guard
-        if guard is not None and self._enduring.is_poison(guard):
+        waits = stands.state in seat.protocol.losses and not seat.protocol.awaits(stands.state, stands.role)
+        if guard is not None and self._enduring.is_poison(guard) and not waits:
             seat.resume(is_driven=False)
             text = self._burying.poison(message, seat.peer, term.tag, guard.begun - 1)
             self._fail(seat, each.asked or message, Cause.INTERNAL_ERROR, text)

@@ -44,6 +44,8 @@ class Seating:
     def add(self, seat: Seat) -> None:
         """Have what is said in a conversation come to this seat."""
         key = _key(seat)
+        if (timer := self._timers.pop(key, None)) is not None:
+            timer.cancel()  # one that has ended is begun once more: it was left to somebody, who is followed
         self._seats[key] = seat
         if key[2] is Role.INITIATOR:
             self._begun.setdefault(key[0], {})[key] = None
@@ -69,6 +71,10 @@ class Seating:
         """The seat of a conversation that we have begun with that agent."""
         return self._seats.get((conversation_id, peer.name, Role.INITIATOR))
 
+    def told(self, conversation_id: str, notice: AclMessage, peer: AgentIdentifier) -> Seat | None:
+        """The seat of a conversation that we have begun, and that an agent tells us something about."""
+        return self.begun(conversation_id, peer) or self._find_followed(conversation_id, notice)
+
     def of(self, conversation_id: str, peer: str) -> list[Seat]:
         """The seats of a conversation with that agent that is not over."""
         seats = (self._seats.get((conversation_id, peer, role)) for role in Role)
@@ -93,13 +99,15 @@ class Seating:
             for seat in seats:
                 if seat.accepts(message):
                     return seat
-        return seats[0] if seats else self._find_shared(message) or self._find_followed(message)
+        if seats:
+            return seats[0]
+        return self._find_shared(message) or self._find_followed(message.conversation_id, message)
 
-    def _find_followed(self, message: AclMessage) -> Seat | None:
+    def _find_followed(self, conversation_id: str, message: AclMessage) -> Seat | None:
         """The seat of a conversation that a later leader goes on with, in place of the one we had asked."""
         if GROUP not in message.user_parameters:
             return None
-        seats = (self._seats[key] for key in self._begun.get(message.conversation_id or "", ()))
+        seats = (self._seats[key] for key in self._begun.get(conversation_id, ()))
         return next((seat for seat in seats if seat.is_followed_by(message)), None)
 
     def _find_shared(self, message: AclMessage) -> Seat | None:

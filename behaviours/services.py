@@ -12,11 +12,14 @@ from behaviours.mediating import serve_proxy
 from behaviours.participating import Job, serve_call, serve_request
 from behaviours.publishing import serve_subscription
 from behaviours.understanding import unnest
-from ontology.acl import Performative
+from behaviours.voting import serve_vote
+from ontology.acl import AclMessage, Performative
 from ontology.content import AgentAction, Ontology, Term
 from ontology.errors import Cause, ContentError
 from ontology.interaction import AuctionStarted, Nested, Proxy, When
 from protocols.registry import TABLES
+from protocols.table import Protocol
+from protocols.vote import VOTE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +42,19 @@ SERVICES: Mapping[Performative, Service] = {
     Performative.INFORM: Service(kinds=("values",), serve=serve_auction),
     Performative.PROXY: Service(kinds=("brokers",), serve=serve_proxy),
 }
-"""Every act that opens a protocol. An inform does where the protocol is an auction."""
+"""Every act that opens a protocol of FIPA's. An inform does where the protocol is an auction."""
+
+VOTING = Service(kinds=("votes", "decided"), serve=serve_vote)
+"""What a propose opens where the protocol is our own, in which there is something to decide on as well."""
+
+
+def _service(message: AclMessage) -> Service:
+    return VOTING if message.protocol == VOTE.name else SERVICES[message.performative]
 
 
 async def serve(job: Job) -> None:
     """Carry one conversation from its first message to its end. Never raises for what a handler does."""
-    await SERVICES[job.opening.performative].serve(job)
+    await _service(job.opening).serve(job)
 
 
 _FRAMES: Mapping[Performative, type[Term]] = {
@@ -58,7 +68,13 @@ _FRAMES: Mapping[Performative, type[Term]] = {
 def spoken(handlers: Handlers) -> tuple[str, ...]:
     """The names of the protocols in which an agent can be the participant, with these handlers."""
     acts = [act for act, service in SERVICES.items() if _is_served(act, service, handlers)]
-    return tuple(table.name for table in TABLES if any(map(table.opens_with, acts)))
+
+    def is_spoken(table: Protocol) -> bool:
+        if table is VOTE:
+            return _is_served(Performative.PROPOSE, VOTING, handlers)
+        return any(map(table.opens_with, acts))
+
+    return tuple(table.name for table in TABLES if is_spoken(table))
 
 
 def _is_served(act: Performative, service: Service, handlers: Handlers) -> bool:
@@ -67,12 +83,13 @@ def _is_served(act: Performative, service: Service, handlers: Handlers) -> bool:
     return is_waiting and bool(set.intersection(*terms))
 
 
-def is_capable(act: Performative, term: Term, handlers: Handlers, ontologies: Sequence[Ontology]) -> bool:
-    """Whether the agent has the handlers that an opening act about a term needs.
+def is_capable(message: AclMessage, term: Term, handlers: Handlers, ontologies: Sequence[Ontology]) -> bool:
+    """Whether the agent has the handlers that an opening message about a term needs.
 
     Raises:
         ContentError: a nested term cannot be read, or the act cannot be about such a term.
     """
+    act = message.performative
     frame = _FRAMES.get(act)
     if frame is not None and not isinstance(term, frame):
         text = f"what is said by this {act.value} is {frame.tag}, not {term.tag}"
@@ -83,7 +100,7 @@ def is_capable(act: Performative, term: Term, handlers: Handlers, ontologies: Se
         return type(action) in handlers.on and type(condition) in handlers.holds
     if act is Performative.INFORM and isinstance(term, AuctionStarted):
         term, _of = unnest(term.lot, ontologies)
-    return all(type(term) in getattr(handlers, kind) for kind in SERVICES[act].kinds)
+    return all(type(term) in getattr(handlers, kind) for kind in _service(message).kinds)
 
 
 _DOES = {
@@ -92,15 +109,16 @@ _DOES = {
     "answers": "answers",
     "confirms": "can tell of",
     "considers": "decides on",
+    "votes": "votes on",
     "publishes": "publishes",
     "values": "bids for",
     "brokers": "brokers",
 }
 
 
-def incapable(name: str, act: Performative, term: Term, handlers: Handlers) -> str:
+def incapable(name: str, message: AclMessage, term: Term, handlers: Handlers) -> str:
     """Say that an agent does not do something, and what it does."""
-    kind = SERVICES[act].kinds[0]
+    act, kind = message.performative, _service(message).kinds[0]
     can = _tags(handlers, kind)
     if act is Performative.REQUEST_WHEN and isinstance(term, When):
         asked = f"{_tag(term.action)} when {_tag(term.condition)}"

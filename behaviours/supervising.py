@@ -55,6 +55,8 @@ class Supervisor:
         rng: Callable[[], float] = random.random,
     ) -> None:
         self._me, self._add, self._stop_agent, self._hook, self._rng = me, add, stop_agent, hook, rng
+        self.given_up: dict[str, str] = {}
+        """What failed too often and stays dead, with its last error."""
         self._charges: dict[CyclicBehaviour, _Charge] = {}
         self._timers: set[asyncio.TimerHandle] = set()
 
@@ -82,6 +84,7 @@ class Supervisor:
         while charge.failures[0] < now - WINDOW:
             charge.failures.popleft()
         if len(charge.failures) > RESTARTS:
+            self.given_up[str(behaviour)] = text
             self._hook(BehaviourGivenUp(agent=self._me, behaviour=str(behaviour), text=text))
             if charge.is_vital:
                 self._stop_agent(f"{behaviour} failed {len(charge.failures)} times in a minute: {text}")

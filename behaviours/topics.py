@@ -114,29 +114,54 @@ class Topics:
             ValueError: XML cannot carry the name or the content, or it is too large. Nothing was published.
         """
         message = AclMessage(
-            performative=Performative.INFORM,
-            content=content,
-            ontology=ontology,
-            language=LANGUAGE,
-            user_parameters={pubsub.TOPIC: topic},
+            performative=Performative.INFORM, content=content, ontology=ontology, language=LANGUAGE
+        )
+        obstacle = await self.offer(topic, message, shared=shared)
+        if obstacle is None:
+            return Delivered()
+        self._hook(
+            MessageUndelivered(
+                agent=self._me.name,
+                performative=message.performative.value,
+                peer=self._peer.name,
+                cause=obstacle.cause,
+                text=obstacle.text,
+            )
+        )
+        said = message.model_copy(update={"sender": self._me, "receiver": (self._peer,)})
+        return Undelivered(obstacle, failure_of(said, self._me, obstacle))
+
+    async def offer(self, topic: str, message: AclMessage, *, shared: bool) -> Reason | None:
+        """Publish an inform as `publish` does, and return what stands against it; whoever asks tells of that.
+
+        Raises:
+            ValueError: as there.
+        """
+        message = message.model_copy(
+            update={"user_parameters": {**message.user_parameters, pubsub.TOPIC: topic}, "sender": None}
         )
         request = pubsub.publish(_named(topic), uuid.uuid4().hex, message)
-        said = message.model_copy(update={"sender": self._me})
         doubt = "it was not published"
         try:
             await self._reach()
-            said = said.model_copy(update={"receiver": (self._peer,)})
+            said = message.model_copy(update={"sender": self._me, "receiver": (self._peer,)})
             self._trace(said, self._peer)
             doubt = "nobody knows whether it was published"
             obstacle = await self._put(topic, request, shared)
         except ConnectionFailed as error:
             obstacle = pubsub.reason(topic, Cause.UNREACHABLE, f"{doubt}: {error}")
-        about = {"agent": self._me.name, "performative": said.performative.value, "peer": self._peer.name}
         if obstacle is None:
-            self._hook(MessageSent(**about, protocol=""))
-            return Delivered()
-        self._hook(MessageUndelivered(**about, cause=obstacle.cause, text=obstacle.text))
-        return Undelivered(obstacle, failure_of(said, self._me, obstacle))
+            act = message.performative.value
+            self._hook(MessageSent(agent=self._me.name, performative=act, peer=self._peer.name, protocol=""))
+        return obstacle
+
+    async def make(self, topic: str) -> None:
+        """Make a topic that all may publish to, where there is none and the service lets us.
+
+        Whoever reads it then need not ask again and again whether somebody has published to it.
+        """
+        with suppress(ConnectionFailed, RequestRefused):
+            await self._service.ask("set", pubsub.create(_named(topic), KEPT, is_shared=True))
 
     async def _reach(self) -> None:
         """Wait for a connection, unless the agent is stopped meanwhile, and find the service."""
@@ -300,7 +325,7 @@ class Topics:
         except Exception as error:  # noqa: BLE001 - a validator is the user's code; the session outlives it
             self._hook(handler_failed(self._me, peer.name, error))
         else:
-            return Update(term=term, publisher=message.sender)
+            return Update(term=term, publisher=message.sender, message=message)
         return None
 
     def _misunderstand(self, topic: str, peer: str, cause: Cause, text: str) -> None:

@@ -7,6 +7,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+PRESENCE = "{jabber:client}presence"
+
 
 class ConnectionFailed(Exception):  # noqa: N818 - it reads as what happened
     """No session could be had, or it is lost for good; the text says why in one sentence."""

@@ -41,6 +41,14 @@ class SqliteStore:
         self._connection = self._file.connection
         self._letters = SqliteLetters(self._file, letters)
 
+    def look(self) -> None:
+        """Return if the file is still where it was opened.
+
+        Raises:
+            StoreError: somebody has removed or replaced it.
+        """
+        self._file.look()
+
     def close(self) -> None:
         """Close the file; safe to call again."""
         self._file.close()

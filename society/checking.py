@@ -64,6 +64,8 @@ def look(file: SocietyFile) -> Iterator[Point]:
         yield _reachable(file)
     elif SERVER not in running:
         yield _free("xmpp", file.xmpp.host, file.xmpp.port)
+    if file.metrics.enabled and file.metrics.port and not running:
+        yield _free("metrics", file.metrics.host, file.metrics.port)
     if file.dashboard.enabled:
         for agent in file.agents:
             if agent.name in running:

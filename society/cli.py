@@ -58,16 +58,23 @@ def cli(context: click.Context) -> None:
 @file_option
 @json_option
 @click.option("--only", multiple=True, metavar="NAME...", help="Run these agents only; xmpp-server is one.")
+@click.option(
+    "--any", "any_of", metavar="KIND", help="Run one agent of this kind that runs nowhere else yet."
+)
 @click.option("--verbose", "-v", is_flag=True, help="Log every message.")
 @replica_option
 @click.argument("more", nargs=-1, metavar="")
-def up(path: Path, only: tuple[str, ...], more: tuple[str, ...], replica: str, **how: bool) -> int:
-    """Run the society, or with --only a part of it, until Ctrl-C or SIGTERM."""
+def up(
+    path: Path, only: tuple[str, ...], more: tuple[str, ...], any_of: str | None, replica: str, **how: bool
+) -> int:
+    """Run the society, or with --only or --any a part of it, until Ctrl-C or SIGTERM."""
+    if any_of is not None and (only or more):
+        raise click.UsageError("--any chooses the agent, and --only names some; leave one of them out")
     if more and not only:
         raise click.UsageError(
             f"unexpected argument {more[0]!r}; to run some agents only, write --only {more[0]}"
         )
-    return _up(path, (*only, *more), replica, **how)
+    return _up(path, (*only, *more), replica, any_of, **how)
 
 
 @cli.command("xmpp-server", short_help="Run the embedded XMPP server alone.")
@@ -326,10 +333,18 @@ def _complain(text: str) -> None:
     click.echo(f"locution: {text[:1].lower() + text[1:] if text[1:2].islower() else text}", err=True)
 
 
-def _up(path: Path, only: Sequence[str], replica: str, *, as_json: bool, verbose: bool) -> int:
+def _up(
+    path: Path,
+    only: Sequence[str],
+    replica: str,
+    any_of: str | None = None,
+    *,
+    as_json: bool,
+    verbose: bool,
+) -> int:
     from society.arguments import names
 
     running.log_to_stderr(verbose=verbose)
     file, tell = load(path), teller(as_json)
     tell("starting", society=file.society.name, file=str(path))
-    return running.up(file, names(only), tell, began=_BEGAN, replica=replica)
+    return running.up(file, names(only), tell, began=_BEGAN, replica=replica, any_of=any_of)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
+from behaviours.mustering import GROUP
 from behaviours.outcomes import (
     Cancelled,
     Expired,
@@ -24,10 +25,11 @@ from behaviours.outcomes import (
 )
 from ontology.acl import AclMessage
 from ontology.content import Term
+from ontology.management import ServiceDescription
 from ontology.tasks import Predict, Predictions, Train, Trained
 from resilience.election import ElectionError
 from society import instrument, messages
-from society.client import connected, coordinator, operator, search
+from society.client import ask_one, connected, coordinators, operator, search
 from society.config import SocietyFile
 from society.dead_letters import opened
 from society.errors import SocietyError, StartError
@@ -48,9 +50,8 @@ async def train(file: SocietyFile, to: str | None, task: Train, at_least: float 
         tell(term.tag, **term.model_dump(mode="json", exclude={"task"}))
 
     async with operator(file) as agent:
-        receiver = file.jid(to) if to is not None else await coordinator(agent, file, tell)
-        tell("asked", receiver=receiver)
-        asking = agent.request(receiver, task, reply_within=30.0, result_within=None, on_notice=notice)
+        names = [file.jid(to)] if to is not None else await coordinators(agent, file, tell)
+        asking = ask_one(agent, names, task, tell, 30.0, result_within=None, on_notice=notice)
         outcome = await connected(agent, asking)
     match outcome:
         case Succeeded(result=Trained() as trained):
@@ -77,10 +78,10 @@ async def predict(file: SocietyFile, to: str | None, model: str, table: Table, t
     began, count, right = time.monotonic(), 0, 0
     label, kind = model, "number"
     async with operator(file) as agent:
-        receiver = file.jid(to) if to is not None else await coordinator(agent, file, tell)
+        names = [file.jid(to)] if to is not None else await coordinators(agent, file, tell)
         for rows in batches(table.rows):
             question = Predict(model=label, rows=rows, columns=table.columns)
-            outcome = await agent.request(receiver, question, reply_within=30.0)
+            outcome = await ask_one(agent, names, question, _untold, 30.0)
             if not (isinstance(outcome, Succeeded) and isinstance(outcome.result, Predictions)):
                 return _unsuccessful(outcome, tell, table.left_out)
             found = outcome.result
@@ -126,7 +127,7 @@ async def agents(file: SocietyFile, tell: Tell) -> int:
 
 
 async def groups(file: SocietyFile, tell: Tell) -> int:
-    """List the task groups and who leads them, as the lock of the society has it."""
+    """List the task groups and who leads them, as the lock has it, and while it runs their members."""
     if file.election.lock == "memory":
         raise StartError(f'{file.path}: [election] lock is "memory": who leads only that process knows')
     state = StateFolder(file.society.state)
@@ -143,13 +144,40 @@ async def groups(file: SocietyFile, tell: Tell) -> int:
     now = datetime.now(UTC)
     for name, led in found.items():
         if led is None:
-            tell("group", name=name, leader=None, term=None, since=None, seconds=None)
+            tell("group", name=name, leader=None, term=None, since=None, seconds=None, failover=None)
         else:
             seconds = max(0.0, (now - led.since).total_seconds())
             since = led.since.isoformat(timespec="seconds")
-            tell("group", name=name, leader=led.leader, term=led.term, since=since, seconds=round(seconds, 1))
+            tell(
+                "group",
+                name=name,
+                leader=led.leader,
+                term=led.term,
+                since=since,
+                seconds=round(seconds, 1),
+                failover=None if led.failover is None else round(led.failover, 3),
+            )
+    for name, members in sorted((await _members(file)).items()):
+        tell("members", group=name, members=sorted(members))
     tell("groups", groups=len(found))
     return 0
+
+
+async def _members(file: SocietyFile) -> Mapping[str, set[str]]:
+    """Who is in which group, as the directory has it; empty where nobody can tell."""
+    members: dict[str, set[str]] = {}
+    with suppress(SocietyError):
+        async with operator(file) as agent:
+            found = await search(agent, file, ServiceDescription(type=GROUP))
+        for each in found if isinstance(found, tuple) else ():
+            for service in each.services:
+                if service.type == GROUP and service.name and each.name is not None:
+                    members.setdefault(service.name, set()).add(each.name.name)
+    return members
+
+
+def _untold(_event: str, **_fields: Any) -> None:
+    """Of whom each batch of rows is asked nobody is told."""
 
 
 async def _depths(file: SocietyFile, names: Iterable[str]) -> Mapping[str, Any]:

@@ -14,9 +14,13 @@
     [dashboard]
     port = 10000             # the first agent of the file has 10001, the second 10002, ...
 
+    [metrics]
+    port = 9464              # http://127.0.0.1:9464/metrics; by default any free one
+
     [[agent]]
     name = "learner-1"
     kind = "learner"         # a built-in kind, or package.module:Class
+    # leadership = "per-task"  # of coordinators: each does what it is asked for; by default their leader does
     options = { device = "cpu" }
 
     [delivery]               # where messages are written down: see `society.durability`
@@ -46,7 +50,7 @@ from pydantic import (
 )
 
 from behaviours.authority import Policy
-from society import authorities, durability, elections
+from society import authorities, durability, elections, secret_files
 from society.authorities import AuthorityTable, RuleTable, policy_of
 from society.durability import DeliveryTable
 from society.elections import ElectionTable
@@ -68,6 +72,8 @@ ADDRESS_VARIABLES: Mapping[str, tuple[str, str]] = {
     "LOCUTION_XMPP_PORT": ("xmpp", "port"),
     "LOCUTION_DASHBOARD_HOST": ("dashboard", "host"),
     "LOCUTION_DASHBOARD_PORT": ("dashboard", "port"),
+    "LOCUTION_METRICS_HOST": ("metrics", "host"),
+    "LOCUTION_METRICS_PORT": ("metrics", "port"),
     "LOCUTION_REDIS": ("delivery", "redis"),
     "LOCUTION_CONSUL": ("election", "consul"),
 }
@@ -133,12 +139,24 @@ class DashboardTable(_Table):
     """The n-th agent of the file has port + n, so that every agent's address is known beforehand."""
 
 
+class MetricsTable(_Table):
+    """``[metrics]``: the HTTP endpoint of each process, with its metrics and health (`society.endpoint`)."""
+
+    enabled: bool = True
+    host: Host = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """0 takes any free one, which `locution up` tells: several processes may run on one machine."""
+
+
 class AgentTable(_Table):
     """``[[agent]]``: one agent."""
 
     name: LocalName
     kind: Annotated[str, Field(min_length=1)]
     """A built-in kind, or ``package.module:Class``."""
+    leadership: Literal["leader", "per-task"] | None = None
+    """Who does what the agent's group is asked for: its leader, or whoever is asked (`agents.partitions`).
+    For kinds with a group; the same for all of it."""
     options: Mapping[str, Any] = Field(default_factory=dict)
     """The keyword-only parameters of the kind's ``__init__``; checked by `society.kinds`."""
 
@@ -149,6 +167,7 @@ class SocietyFile(_Table):
     society: SocietyTable
     xmpp: XmppTable = XmppTable()
     dashboard: DashboardTable = DashboardTable()
+    metrics: MetricsTable = MetricsTable()
     delivery: DeliveryTable = DeliveryTable()
     election: ElectionTable = ElectionTable()
     authority: AuthorityTable | None = None
@@ -221,7 +240,7 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> SocietyFil
     Raises:
         SocietyFileError: it cannot be read or used; the sentence names the first wrong line.
     """
-    environment = os.environ if environment is None else environment
+    environment = secret_files.read(os.environ if environment is None else environment)
     _check_variables(environment)
     text, raw = read(path)
     lines = lines_of(text)
@@ -312,6 +331,7 @@ _MODELS: Mapping[str, type[BaseModel]] = {
     "society": SocietyTable,
     "xmpp": XmppTable,
     "dashboard": DashboardTable,
+    "metrics": MetricsTable,
     "delivery": DeliveryTable,
     "election": ElectionTable,
     "authority": AuthorityTable,
@@ -347,9 +367,21 @@ def _check_tables(file: SocietyFile, overridden: Mapping[Place, str]) -> None:
 
 
 def _check_ports(file: SocietyFile) -> None:
+    metrics = file.metrics.port if file.metrics.enabled else 0
+    if metrics and file.is_embedded and metrics == file.xmpp.port:
+        text = (
+            f"[metrics] port: {metrics} is the port of the XMPP server; choose another, or 0 for any free one"
+        )
+        raise file.fault(("metrics", "port"), text)
     if not file.dashboard.enabled:
         return
     last = file.dashboard.port + len(file.agents)
+    if file.dashboard.port < metrics <= last:
+        text = (
+            f"[metrics] port: {metrics} is the port of an agent's dashboard; choose another, or 0 for any "
+            "free one"
+        )
+        raise file.fault(("metrics", "port"), text)
     if last > 65535:
         text = f"[dashboard] port: the last agent would have port {last}; the highest is 65535"
         raise file.fault(("dashboard", "port"), text)

@@ -72,6 +72,7 @@ def record_of(protocol: Protocol) -> dict[str, Any]:
             for (state, role, act), following in protocol.transitions.items()
         ],
         "deadlines": dict(protocol.deadlines),
+        "losses": dict(protocol.losses),
         "events": [
             {"state": state, "event": event, "next": following}
             for (state, event), following in protocol.events.items()

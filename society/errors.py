@@ -5,7 +5,8 @@
     SocietyError                 the command ends with exit code 1
     ├── MisuseError              a command was called with something it cannot take: exit code 2
     ├── SocietyFileError         the society file cannot be used; it names the file and the line
-    ├── StateError               the state folder cannot be used, or an agent of it runs already
+    ├── StateError               the state folder cannot be used
+    │   └── RunsAlreadyError     another process of this society runs the agent
     ├── StartError               an agent, the server or a dashboard did not start
     ├── NotRunningError          nobody answers where the society should be
     └── TableError               a CSV file of the command line cannot be read as rows of numbers
@@ -40,6 +41,10 @@ class SocietyFileError(SocietyError):
 
 class StateError(SocietyError):
     """The state folder cannot be used, or an agent of it runs already."""
+
+
+class RunsAlreadyError(StateError):
+    """Another process of this society runs the agent."""
 
 
 class StartError(SocietyError):

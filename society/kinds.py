@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.base import LocutionAgent
+from behaviours.grouping import PARTED
 from society.config import AgentTable, SocietyFile
 from society.errors import SocietyError
 from society.importing import import_own
@@ -44,7 +45,8 @@ def kind_of(file: SocietyFile, agent: AgentTable) -> Kind:
     """Import the kind of an agent and check its options.
 
     What the file leaves out and the kind asks for by name is filled in: ``data`` and ``models``, the
-    society's folders, and ``directory``, the bare JID of its directory facilitator.
+    society's folders, and ``directory``, the bare JID of its directory facilitator. ``leadership`` stands in
+    the agent's table, beside its kind.
 
     Raises:
         SocietyFileError: the kind cannot be imported, is no kind of agent, cannot be made as agents are, or
@@ -67,7 +69,11 @@ def kind_of(file: SocietyFile, agent: AgentTable) -> Kind:
         text = f"{cls.__name__}.__init__{_place(cls)} does not take what the society gives it: {error}"
         mend = f"write __init__(self, {', '.join(_GIVEN)}, *, ...) with its options behind the asterisk"
         raise file.agent_fault(agent, ("kind",), f"{text}; {mend}") from error
+    if "leadership" in wanted or agent.leadership is not None:
+        _check_group(file, agent, has_group="leadership" in wanted)
     given = {**_filled_in(file), **agent.options}
+    if agent.leadership is not None:
+        given["leadership"] = agent.leadership
     given = {name: value for name, value in given.items() if name in wanted or name in agent.options}
     if "directory" in wanted and "directory" not in given and _is_required(wanted["directory"]):
         text = "it needs a directory; add an [[agent]] of kind 'directory-facilitator'"
@@ -77,6 +83,38 @@ def kind_of(file: SocietyFile, agent: AgentTable) -> Kind:
 
 _GIVEN = ("jid", "password", "server", "ports")
 """What `Kind.make` gives by position."""
+
+
+def _check_group(file: SocietyFile, agent: AgentTable, *, has_group: bool) -> None:
+    """Look at what an agent says of its group.
+
+    Raises:
+        SocietyFileError: it has none, the group's name cannot be one, or another member says otherwise.
+    """
+    if not has_group:
+        text = (
+            f"leadership: kind {agent.kind!r} leads no group; it is for 'coordinator', and kinds that take it"
+        )
+        raise file.agent_fault(agent, ("leadership",), text)
+    if "leadership" in agent.options:
+        raise file.agent_fault(
+            agent, ("options", "leadership"), "leadership stands beside kind, not in options"
+        )
+    group = agent.options.get("group")
+    if not isinstance(group, str | None):
+        return  # its type is checked with those of all options
+    if group is not None and PARTED in group:
+        text = f"option group: {group!r} has a slash, behind which a member's part would stand; leave it out"
+        raise file.agent_fault(agent, ("options", "group"), text)
+    for other in file.agents:
+        is_fellow = (other.kind, other.options.get("group")) == (agent.kind, group)
+        if is_fellow and (other.leadership or "leader") != (agent.leadership or "leader"):
+            mine, others = agent.leadership or "leader", other.leadership or "leader"
+            text = (
+                f"leadership: {mine!r} here and {others!r} at {other.name!r}, of the same group; "
+                "write the same for both"
+            )
+            raise file.agent_fault(agent, ("leadership",), text)
 
 
 def _place(cls: type) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -15,15 +16,18 @@ from typing import Any
 from agents.base import LocutionAgent
 from agents.directory_facilitator import DirectoryFacilitator
 from agents.registered import RegisteredAgent
+from behaviours.handing_back import hand_back
 from behaviours.living import MAIN
 from resilience.records import RecordsError
-from society.config import SERVER, AgentTable, SocietyFile
+from society.cataloguing import Catalogue, open_catalogue
+from society.choosing import chosen, claimed, held_as, see_to_sharing
+from society.config import SERVER, SocietyFile
 from society.dashboard import DashboardError
 from society.errors import SocietyError, StartError
 from society.events import Tell, told_if_slow
 from society.keeping import Keeping, open_keeping, open_store
+from society.reporting import Reporting
 from society.state import StateFolder
-from society.suggestions import unknown_among
 from society.telemetry import Telemetry
 from society.wiring import (
     embedded_server,
@@ -62,6 +66,7 @@ class RunningSociety:
         tell: told what happens.
         began: when the start began, of `time.monotonic`; by default now.
         replica: which replica of its agents this process is.
+        any_of: a kind, of which one agent is to run here that runs nowhere else: the first such of the file.
 
     Raises:
         SocietyError: the file, a kind or the state folder cannot be used.
@@ -74,19 +79,21 @@ class RunningSociety:
         tell: Tell,
         began: float | None = None,
         replica: str = MAIN,
+        any_of: str | None = None,
     ) -> None:
         self._file, self._tell = file, tell
         self._began = time.monotonic() if began is None else began
         self._replica = replica
-        _see_to_sharing(file, replica)
-        chosen = _chosen(file, only)
-        self._serves = file.is_embedded and (not only or SERVER in only)
-        kinds = import_kinds(file, chosen)
+        see_to_sharing(file, replica)
         self._state = StateFolder(file.society.state)
-        self._state.prepare()
         self._telemetry = Telemetry()
         try:
-            for name in (*((SERVER,) if self._serves else ()), *map(self._held_as, kinds)):
+            if any_of is not None:
+                only = (claimed(file, self._state, any_of, replica),)
+            self._serves = file.is_embedded and (not only or SERVER in only)
+            self._kinds = kinds = import_kinds(file, chosen(file, only))
+            self._state.prepare()
+            for name in (*((SERVER,) if self._serves else ()), *(held_as(each, replica) for each in kinds)):
                 self._state.claim(name)
             self._store = open_store(self._state)
         except SocietyError:
@@ -98,20 +105,22 @@ class RunningSociety:
             self._store.close()
             self._state.release()
             raise
-        self._kinds = kinds
+        self._reporting = Reporting(file, self._store)
         self._keeping: Keeping | None = None
+        self._catalogue: Catalogue | None = None
         self._agents: dict[str, LocutionAgent] = {}
         self.has_failed = False
         """Whether an agent has stopped for a reason of its own."""
 
     async def start(self) -> None:
-        """Start the server, the directory, everyone else at once, and their dashboards.
+        """Start what tells of it, the server, the directory, everyone else at once, and their dashboards.
 
         Safe to cancel; call `stop` afterwards in any case.
 
         Raises:
             SocietyError: something did not start.
         """
+        await self._reporting.start()
         self._keeping = keeping = await open_keeping(self._file, self._state, self._store)
         if self._server is not None:
             try:
@@ -121,25 +130,30 @@ class RunningSociety:
         else:
             address = server_address(self._file, self._state)
             await self._appeared(address.host, address.port)
-        made = make_agents(
-            self._file, self._state, self._kinds, self._store, self._telemetry, keeping, self._replica
-        )
+        hook = self._reporting.hook(self._telemetry)
+        made = make_agents(self._file, self._state, self._kinds, self._store, hook, keeping, self._replica)
+        self._reporting.know(made, keeping.journal)
         dashboards = make_dashboards(self._file, made, self._telemetry)
         directories = {name for name, agent in made.items() if isinstance(agent, DirectoryFacilitator)}
         for names in (directories, made.keys() - directories):
             await self._start_agents({name: made[name] for name in made if name in names})
+        self._catalogue = open_catalogue(self._file, made, keeping.journal, self._replica, self._telemetry)
+        if self._catalogue is not None:
+            self._catalogue.begin()
         for dashboard in dashboards.values():
             try:
                 await dashboard.start()
             except DashboardError as error:
                 raise StartError(_without_zero(error)) from error
         await self._entered(made.values())
+        self._reporting.begin()
         self._tell(
             "ready",
             society=self._file.society.name,
             xmpp=f"{self._file.xmpp.host}:{self._file.xmpp.port}",
             serves=self._serves,
             seconds=round(time.monotonic() - self._began, 3),
+            metrics=self._reporting.url,
             agents=[
                 {
                     "name": name,
@@ -158,17 +172,25 @@ class RunningSociety:
             for name, agent in list(self._agents.items()):
                 if not agent.is_alive():
                     del self._agents[name]
-                    self._state.release(self._held_as(name))  # it may be started anew, in another process
+                    self._state.release(
+                        held_as(name, self._replica)
+                    )  # it may be started anew, in another process
                     self.has_failed = self.has_failed or agent.stopped_because is not None
                     self._tell("agent-stopped", name=name, because=agent.stopped_because)
             await asyncio.sleep(LOOK_EVERY)
 
     async def stop(self) -> None:
         """Stop everyone, the directory and the server last. Agents still say good-bye to each other."""
+        self._reporting.end()
+        if self._catalogue is not None:
+            await self._catalogue.close()
         directories = {
             name: agent for name, agent in self._agents.items() if isinstance(agent, DirectoryFacilitator)
         }
         others = {name: agent for name, agent in self._agents.items() if name not in directories}
+        for agent in others.values():
+            if agent.is_alive() and agent.is_connected:
+                await hand_back(agent.mailroom)
         for agents in (others, directories):
             stopping = (agent.stop() for agent in agents.values())
             for name, outcome in zip(
@@ -183,6 +205,7 @@ class RunningSociety:
                 _log.error("the journal was not closed cleanly: %s", error)
         if self._server is not None:
             await self._server.stop()
+        await self._reporting.stop()
         self._telemetry.close()
         try:
             self._store.close()
@@ -230,35 +253,13 @@ class RunningSociety:
                 return
         _log.warning("not every agent stands in the directory yet; they go on trying")
 
-    def _held_as(self, name: str) -> str:
-        """What an agent is held as in the state folder: each replica of it by one process."""
-        return name if self._replica == MAIN else f"{name}@{self._replica}"
-
     def _kind_name(self, name: str) -> str:
         return next(agent.kind for agent in self._file.agents if agent.name == name)
-
-
-def _see_to_sharing(file: SocietyFile, replica: str) -> None:
-    if replica != MAIN and file.delivery.store == "memory":
-        raise StartError(
-            f"{file.path}: replicas share what their agents write down, and [delivery] store is "
-            '"memory", which no other process sees; write store = "sqlite" or "redis", or leave out --replica'
-        )
 
 
 def _without_zero(error: Exception) -> str:
     """Leave out a piece of advice: the server and the dashboards take port 0, a society file does not."""
     return str(error).replace(" (0 takes any free one)", "")
-
-
-def _chosen(file: SocietyFile, only: Sequence[str]) -> list[AgentTable]:
-    known = [agent.name for agent in file.agents]
-    for name in only:
-        if name == SERVER and not file.is_embedded:
-            raise StartError(f"{file.path}: the XMPP server is external; leave {SERVER} out of --only")
-        if name not in known and name != SERVER:
-            raise StartError(unknown_among(f"{file.path}", "agent", name, [*known, SERVER]))
-    return [agent for agent in file.agents if not only or agent.name in only]
 
 
 async def run(
@@ -268,6 +269,7 @@ async def run(
     *,
     began: float | None = None,
     replica: str = MAIN,
+    any_of: str | None = None,
     on_stopping: Callable[[], None] = lambda: None,
 ) -> int:
     """Run a society until a signal comes or every agent has stopped.
@@ -280,6 +282,7 @@ async def run(
         tell: told what happens.
         began: when the start began, of `time.monotonic`; by default now.
         replica: which replica of its agents this process is.
+        any_of: a kind, of which one agent that runs nowhere else is to run here.
         on_stopping: called when the stop begins, e.g. `LastResort.start`.
 
     Returns:
@@ -289,9 +292,12 @@ async def run(
         SocietyError: it did not start; what had started is stopped again.
     """
     signals = _Signals()
-    society = RunningSociety(file, only, tell, began, replica)
+    society = RunningSociety(file, only, tell, began, replica, any_of)
     try:
         if await _unless(signals, society.start()):
+            # What is there by now stays. To go through it for garbage stops the event loop for a third of a
+            # second, in which no leader gives a sign of life.
+            gc.freeze()
             await _unless(signals, society.until_over())
     finally:
         on_stopping()

@@ -1,5 +1,5 @@
 # ruff: noqa: PLC0415 - modules are imported where a command needs them, as in `society.cli`
-"""Commands that need no society: ontologies, protocols, messages, and what was recorded."""
+"""Commands that need no running society: its secrets, ontologies, protocols, messages, what was recorded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from society.events import tell_as_json
-from society.options import form_of, format_option, json_option, write_line
+from society.options import file_option, form_of, format_option, json_option, load, write_line
 
 
 @click.command(short_help="Print an ACL message in another form.")
@@ -92,4 +92,26 @@ def audit(trace: Path, *, as_json: bool) -> int:
     return conversations.judge(trace, None if as_json else write_line)
 
 
-COMMANDS = (show, ontology_group, protocols, audit)
+@click.command(short_help="Make the society's passwords and certificates.")
+@file_option
+@json_option
+@click.option(
+    "--server", multiple=True, metavar="HOST", help="Make a certificate for an XMPP server of this name."
+)
+def prepare(path: Path, server: tuple[str, ...], *, as_json: bool) -> int:
+    """Make the secrets that the society has not got yet, in its state folder; nothing is started.
+
+    That is a password for each account, and with --server a certificate for an XMPP server of your own,
+    signed by the society's authority. What is there already stays.
+    """
+    from society.preparing import prepare as make
+
+    for what, where in make(load(path), server):
+        if as_json:
+            tell_as_json("prepared", what=what, path=str(where))
+        else:
+            write_line(f"{what:<12}{where}")
+    return 0
+
+
+COMMANDS = (prepare, show, ontology_group, protocols, audit)

@@ -35,12 +35,22 @@ def log_to_stderr(*, verbose: bool) -> None:
         logging.getLogger(name).setLevel(logging.WARNING if verbose else logging.CRITICAL)
 
 
-def up(file: SocietyFile, only: Sequence[str], tell: Tell, began: float, replica: str) -> int:
+def up(
+    file: SocietyFile,
+    only: Sequence[str],
+    tell: Tell,
+    *,
+    began: float,
+    replica: str,
+    any_of: str | None = None,
+) -> int:
     """Run the society, or some of its agents, until a signal comes; `began` is a monotonic time."""
     from society import launcher
 
     last_resort = launcher.LastResort()
-    running = launcher.run(file, only, tell, began=began, replica=replica, on_stopping=last_resort.start)
+    running = launcher.run(
+        file, only, tell, began=began, replica=replica, any_of=any_of, on_stopping=last_resort.start
+    )
     try:
         return asyncio.run(running)
     finally:

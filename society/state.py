@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from behaviours.signing import SigningKey
-from society.errors import NotRunningError, StateError
+from society.errors import NotRunningError, RunsAlreadyError, StateError
 
 PASSWORD_VARIABLE = "LOCUTION_PASSWORD_"  # noqa: S105 - the name of a variable
 """Environment variables of passwords begin so; the account's name follows in capitals."""
@@ -84,7 +84,7 @@ class StateFolder:
         """
         names = tuple(names)
         wanted = [name for name in names if self._from_environment(name) is None]
-        known = self._completed(self._password_file, wanted, lambda: secrets.token_urlsafe(24))
+        known = self._completed(self.password_file, wanted, lambda: secrets.token_urlsafe(24))
         return {name: self._from_environment(name) or known[name] for name in names}
 
     def keys(self, names: Iterable[str]) -> dict[str, SigningKey]:
@@ -128,10 +128,10 @@ class StateFolder:
         if given is not None:
             return given
         try:
-            return self._kept(self._password_file)[name]
+            return self._kept(self.password_file)[name]
         except KeyError:
             raise NotRunningError(
-                f"there is no password of {name} in {self._password_file}: the society has not been started "
+                f"there is no password of {name} in {self.password_file}: the society has not been started "
                 f"here yet (locution up), or set {variable_of(name)}"
             ) from None
         except OSError as error:
@@ -140,9 +140,15 @@ class StateFolder:
     def claim(self, name: str) -> None:
         """Hold an agent, or one replica of it, for this process until it ends: of two the server keeps one.
 
+        One that is held already stays so. Containers of one machine see each other's claims where they share
+        the folder.
+
         Raises:
-            StateError: another process runs it.
+            RunsAlreadyError: another process runs it.
+            StateError: the folder cannot be used.
         """
+        if name in self._held:
+            return
         path = self.folder / "running" / name
         try:
             path.parent.mkdir(mode=0o700, exist_ok=True)
@@ -154,7 +160,7 @@ class StateFolder:
         except BlockingIOError:
             holder = os.read(descriptor, 20).decode(errors="replace").strip()
             os.close(descriptor)
-            raise StateError(
+            raise RunsAlreadyError(
                 f"{name} runs already, in process {holder or 'unknown'}: stop that one, leave it out here, "
                 "or run it once more under a name of its own (--replica NAME)"
             ) from None
@@ -184,7 +190,8 @@ class StateFolder:
                 os.close(descriptor)
 
     @property
-    def _password_file(self) -> Path:
+    def password_file(self) -> Path:
+        """The passwords by account, as JSON."""
         return self.folder / "passwords.json"
 
     @property

@@ -43,6 +43,7 @@ class Terminal:
             "proposed": self._proposed,
             "awarded": self._awarded,
             "award-lost": self._award_lost,
+            "taken-over": self._taken_over,
             "progress": self._progressed,
             "trained": self._trained,
             "prediction": self._prediction,
@@ -51,6 +52,7 @@ class Terminal:
             "listed": self._listed,
             "group": self._group,
             "groups": self._groups,
+            "members": self._members,
             "reply": self._reply,
             "check": self._check,
             "dead-letter": self._dead_letter,
@@ -81,13 +83,22 @@ class Terminal:
         self._say(f"waiting for the XMPP server at {escape(xmpp)}")
 
     def _ready(
-        self, society: str, xmpp: str, seconds: float, agents: list[dict[str, Any]], *, serves: bool
+        self,
+        society: str,
+        xmpp: str,
+        seconds: float,
+        agents: list[dict[str, Any]],
+        metrics: str | None = None,
+        *,
+        serves: bool,
     ) -> None:
         width = max((len(agent["name"]) for agent in agents), default=0)
         kinds = max((len(agent["kind"]) for agent in agents), default=0)
         for agent in agents:
             who = f"{agent['name']:{width}}  {agent['kind']:{kinds}}"
             self._say(f"  {escape(who)}  [cyan]{escape(agent['dashboard'] or 'no dashboard')}[/]")
+        if metrics is not None:
+            self._say(f"  {'metrics':{width}}  {'':{kinds}}  [cyan]{escape(metrics)}[/]")
         count = _count(len(agents), "agent")
         where = f"{'XMPP server' if serves else 'connected to'} {xmpp}"
         self._say(
@@ -136,6 +147,10 @@ class Terminal:
     def _award_lost(self, learner: str, text: str) -> None:
         self._end_bar()
         self._say(f"[bold yellow]lost      {escape(_by(learner, text))}[/]")
+
+    def _taken_over(self, leader: str) -> None:
+        self._end_bar()
+        self._say(f"[bold yellow]followed  {escape(leader)} leads now, and goes on with it[/]")
 
     def _progressed(self, epoch: int, epochs: int, loss: float, score: float) -> None:
         if not self._console.is_terminal:
@@ -222,13 +237,23 @@ class Terminal:
             self._say(f"nobody is registered at {escape(directory)}")
 
     def _group(
-        self, name: str, leader: str | None, term: int | None, since: str | None, seconds: float | None
+        self,
+        name: str,
+        leader: str | None,
+        term: int | None,
+        since: str | None,
+        seconds: float | None,
+        failover: float | None = None,
     ) -> None:
         if leader is None:
             self._say(f"{escape(name)}: [yellow]nobody leads[/]")
         else:
             led = f"leads in term {term} for {seconds:,.0f} s, since {since}"
-            self._say(f"{escape(name)}: [bold]{escape(leader)}[/] {led}")
+            before = "" if failover is None else f"; before that nobody led for {failover:,.2f} s"
+            self._say(f"{escape(name)}: [bold]{escape(leader)}[/] {led}{before}")
+
+    def _members(self, group: str, members: Sequence[str]) -> None:
+        self._say(f"{escape(group)}: {_count(len(members), 'member')}, {escape(', '.join(members))}")
 
     def _groups(self, groups: int) -> None:
         if not groups:

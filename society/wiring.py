@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agents.base import LocutionAgent, Ports, Server
+from behaviours.events import Hook
 from behaviours.living import MAIN
 from resilience.journal import Journal
 from resilience.records import Records, RecordsError
@@ -88,7 +89,7 @@ def make_agents(
     state: StateFolder,
     kinds: Mapping[str, Kind],
     store: SqliteStore,
-    telemetry: Telemetry,
+    hook: Hook,
     keeping: Keeping,
     replica: str = MAIN,
 ) -> Mapping[str, LocutionAgent]:
@@ -106,7 +107,7 @@ def make_agents(
     agents: dict[str, LocutionAgent] = {}
     for name, kind in kinds.items():
         ports = Ports(
-            hook=telemetry,
+            hook=hook,
             dead_letters=keeping.letters,
             journal=keeping.journal,
             replica=replica,

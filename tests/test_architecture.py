@@ -61,7 +61,7 @@ ALLOWED: Mapping[str, Allowed] = {
     "spade": Allowed(where=("behaviours/*", "agents/*", "society/dashboard.py")),
     "slixmpp": Allowed(where=("behaviours/wire.py", "behaviours/connection.py")),
     # py-consul lets its errors through.
-    "aiohttp": Allowed(where=("society/dashboard.py", "resilience/consul_lock.py")),
+    "aiohttp": Allowed(where=("society/dashboard.py", "society/endpoint.py", "resilience/consul_client.py")),
     "click": Allowed(where=("society/cli.py", "society/offline.py", "society/options.py")),
     "rich": Allowed(where=("society/cli.py", "society/terminal.py"), files=1),
     # behaviours/signing.py: signatures hold from agent to agent, so they are made beside the wire.

@@ -18,11 +18,13 @@ from behaviours.handlers import (
     brokers,
     confirms,
     considers,
+    decided,
     hears,
     holds,
     on,
     publishes,
     values,
+    votes,
 )
 from behaviours.outcomes import Cancelled, Failed, Outcome, Succeeded, sentence
 from behaviours.participating import Participation
@@ -149,6 +151,16 @@ class House(LocutionAgent):
     async def consider(self, action: Move, task: Participation) -> Any:
         """Decide on a proposal."""
         return await self.play("consider", action, task)
+
+    @votes(Move)
+    async def vote(self, action: Move, task: Participation) -> Any:
+        """Vote on it."""
+        return await self.play("vote", action, task)
+
+    @decided(Move)
+    async def apply(self, action: Move, task: Participation) -> Any:
+        """Apply what was decided."""
+        return await self.play("apply", action, task)
 
     @publishes(Temperatures)
     async def publish(self, query: Temperatures, task: Participation) -> AsyncIterator[Any]:

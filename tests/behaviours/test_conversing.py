@@ -153,7 +153,7 @@ async def test_notices_that_nobody_reads_are_too_much_as_well(
 ) -> None:
     seat, _asked = subscribed
     for number in range(10):
-        seat.tell(Half(done=number))
+        seat.tell(Half(done=number), AclMessage(performative=Performative.INFORM))
     assert len(seat._steps) == 4
     await turns()
     assert [each.performative.value for each in scene.transport.said()] == ["subscribe", "cancel"]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import pytest
 from spade.agent import Agent
 
-from behaviours.events import Fact, LeaderDeposed, LeaderElected
+from behaviours.events import ElectionDown, ElectionUp, Fact, LeaderDeposed, LeaderElected
 from behaviours.leading import Leading
-from resilience.election import Lock, Standing
+from resilience.election import ElectionError, Led, Lock, Standing
 from resilience.memory import MemoryLock
+from tests.conftest import becomes
 
 
 class Candidate:
@@ -215,6 +216,74 @@ async def test_who_is_beaten_to_it_follows(facts: list[Fact]) -> None:
     await asyncio.sleep(0.01)
     assert candidate.leading.candidacy.standing is Standing.FOLLOWER
     assert facts == []
+    await candidate.leave()
+
+
+class Mortal(MemoryLock):
+    """A lock that may be down, and then answers nobody."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_down = False
+        self.turned = asyncio.Event()
+
+    async def acquire(self, group: str, candidate: str) -> int | None:
+        self._answer()
+        return await super().acquire(group, candidate)
+
+    async def groups(self) -> Mapping[str, Led | None]:
+        self._answer()
+        return await super().groups()
+
+    async def wait_free(self, group: str) -> None:
+        self._answer()
+        waiting = asyncio.ensure_future(super().wait_free(group))
+        turning = asyncio.ensure_future(self.turned.wait())
+        await asyncio.wait({waiting, turning}, return_when=asyncio.FIRST_COMPLETED)
+        for each in (waiting, turning):
+            each.cancel()
+        self._answer()
+
+    def _answer(self) -> None:
+        if self.is_down:
+            raise ElectionError("nobody answers")
+
+
+async def test_who_leaves_a_lock_to_others_is_well_as_soon_as_it_answers_again(facts: list[Fact]) -> None:
+    lock = Mortal()
+    assert await lock.acquire("g", "leader@here") == 1
+    candidate = Candidate("follower", lock, facts)
+    candidate.leading._hesitation = lambda: 0.0
+    candidate.stand()
+    lock.is_down = True
+    lock.turned.set()
+    await becomes(lambda: candidate.leading.trouble == "nobody answers")
+    lock.turned.clear()
+    lock.is_down = False
+    await becomes(lambda: candidate.leading.trouble == "")  # though another one leads
+    assert not candidate.elected.is_set()
+    await lock.release("g", 1)
+    await soon(candidate.elected)
+    assert [type(fact) for fact in facts] == [ElectionDown, ElectionUp, LeaderElected]
+    await candidate.leave()
+
+
+async def test_who_stands_by_is_well_as_soon_as_the_lock_answers_again(facts: list[Fact]) -> None:
+    lock = Mortal()
+    assert await lock.acquire("g", "leader@here") == 1
+    candidate = Candidate("follower", lock, facts)
+    candidate.stand()
+    await soon(candidate.leading.tried)
+    assert candidate.leading.trouble == ""
+    lock.is_down = True
+    lock.turned.set()
+    await becomes(lambda: ElectionDown(agent="follower@here", group="g", text="nobody answers") in facts)
+    assert candidate.leading.trouble == "nobody answers"
+    lock.turned.clear()
+    lock.is_down = False
+    await becomes(lambda: ElectionUp(agent="follower@here", group="g") in facts)  # though another one leads
+    assert candidate.leading.trouble == ""
+    assert [type(fact) for fact in facts] == [ElectionDown, ElectionUp]
     await candidate.leave()
 
 

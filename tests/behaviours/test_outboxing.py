@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
+from behaviours.clocking import system_now
 from behaviours.receipts import Receipts, render
 from ontology.acl import AclMessage, Performative
-from resilience.journal import Policy
+from ontology.codecs import to_json
+from resilience.journal import Effects, Policy
 from resilience.memory import MemoryJournal
-from resilience.outbox import Retrying
+from resilience.outbox import Retrying, posted
 from tests.behaviours.fakes import ME, PEER, Scene, element, turns
 from tests.conftest import becomes
 
 
 @pytest.fixture
 async def scene():
-    made = Scene(journal=MemoryJournal(Policy(retrying=Retrying(first=0.01, most=0.02))))
+    made = Scene(journal=MemoryJournal(Policy(retrying=Retrying(first=0.01, most=0.02), away=0.05)))
     yield made
     await made.close()
 
@@ -96,3 +100,41 @@ async def test_an_agree_is_done_with_what_was_said_after_it(scene: Scene) -> Non
     assert first not in outbox
     assert settled == [True]
     assert other in outbox
+
+
+async def overdue(scene: Scene) -> str:
+    """Have a former process leave a request whose time is over; the id of it."""
+    now = system_now()
+    record = posted(
+        agent=ME.name,
+        id="left-1",
+        to=PEER.name,
+        message=to_json(inform()),
+        now=now - timedelta(seconds=9),
+        reply_by=now - timedelta(seconds=1),
+        retrying=scene.journal.policy.retrying,
+    )
+    await scene.journal.commit(Effects(agent=ME.name, send=(record,)))
+    await scene.mailroom.restore()
+    await becomes(lambda: len(scene.transport.receipts) == 1)
+    assert scene.letters.count() == 0
+    return record.id
+
+
+async def test_what_a_former_process_has_left_may_have_arrived_in_time(scene: Scene) -> None:
+    message_id = await overdue(scene)
+    await told(scene, Receipts(acknowledged=(message_id,)))
+    assert (len(scene.enduring.outbox), scene.letters.count(), scene.transport.sent) == (0, 0, [])
+
+
+async def test_what_has_not_is_not_sent_any_more(scene: Scene) -> None:
+    await told(scene, Receipts(missing=(await overdue(scene),)))
+    await becomes(lambda: scene.letters.count() == 1)
+    (letter,) = scene.letters.list()
+    assert (letter.cause, scene.transport.sent) == ("expired", [])
+
+
+async def test_who_does_not_say_whether_it_has_is_not_waited_for(scene: Scene) -> None:
+    await overdue(scene)
+    await becomes(lambda: scene.letters.count() == 1)
+    assert (len(scene.transport.receipts), scene.transport.sent) == (1, [])

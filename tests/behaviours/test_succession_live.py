@@ -7,19 +7,21 @@ import asyncio
 import pytest
 
 from behaviours import conversing, watching
-from behaviours.events import MessageReceived, OutOfSequence
+from behaviours.events import MessageDisbelieved, MessageReceived, OutOfSequence
 from behaviours.fencing import GROUP, TERM, Office, office_of
 from behaviours.handlers import on
 from behaviours.outcomes import Answer, Failed, Outcome, Succeeded
 from behaviours.participating import Participation
+from behaviours.wire import ABOUT
 from ontology.acl import AclMessage, Performative
+from ontology.content import Term
 from protocols.table import Role
 from resilience.memory import MemoryJournal, MemoryLock
 from tests.behaviours.puppets import Puppet
 from tests.behaviours.samples import SUMS, Add, Adder, Asker, Forward, Sum
 from tests.behaviours.test_enduring_live import die
 from tests.behaviours.test_groups_live import members
-from tests.conftest import World
+from tests.conftest import World, becomes
 
 FIRST, SECOND = Office(group="g", term=1), Office(group="g", term=2)
 
@@ -63,6 +65,42 @@ async def test_the_next_leader_answers_in_the_same_conversation(world: World) ->
     late = await Puppet.start(world, "first/again")
     late.say(answer(call, Performative.INFORM, FIRST, 7), asker.me)
     await world.fact(OutOfSequence, agent=asker.me.name)
+
+
+def notice(call: AclMessage, office: Office, value: float) -> AclMessage:
+    """What a leader lets whoever waits for it know meanwhile."""
+    told = AclMessage(
+        performative=Performative.INFORM,
+        content=SUMS.render(Sum(value=value)),
+        language="json",
+        ontology=SUMS.label,
+        user_parameters={ABOUT: call.conversation_id or ""},
+    )
+    return office.stamped(told)
+
+
+async def test_what_the_next_leader_tells_meanwhile_comes_and_it_is_looked_after(world: World) -> None:
+    asker, told = await world.start(Asker, "asker"), list[Term]()
+    first = await Puppet.start(world, "first")
+    asking = asyncio.create_task(asker.request(first.jid, Add(), result_within=60, on_notice=told.append))
+    call = await first.hear(Performative.REQUEST)
+    first.say(answer(call, Performative.AGREE, FIRST), asker.me)
+    await world.fact(MessageReceived, agent=asker.me.name, performative="agree")
+    second, stranger = await Puppet.start(world, "second"), await Puppet.start(world, "stranger")
+    stranger.say(notice(call, Office(group="other", term=9), 666), asker.me)
+    second.say(notice(call, SECOND, 1), asker.me)
+    await becomes(lambda: told == [Sum(value=1)])
+    # The one before is not what it waits for any more, neither by living nor by what it says.
+    first.say(notice(call, FIRST, 2), asker.me)
+    await world.fact(MessageDisbelieved, agent=asker.me.name, peer="first@localhost")
+    assert told == [Sum(value=1)]
+    await first.stop()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(asking), 0.5)
+    second.say(answer(call, Performative.INFORM, SECOND, 42), asker.me)
+    outcome = await asyncio.wait_for(asking, 10)
+    assert isinstance(outcome, Succeeded)
+    assert outcome.result == Sum(value=42)
 
 
 async def test_whoever_waits_for_a_leader_waits_for_the_next_one(world: World) -> None:

@@ -42,7 +42,9 @@ ssl = {{ key = "{certificate}"; certificate = "{certificate}" }}
 log = {{ info = "{folder}/prosody.log" }}
 
 VirtualHost "localhost"
+"""
 
+PUBSUB = """
 Component "pubsub.localhost" "pubsub"
 expose_publisher = true
 -- Who makes nodes: up to Prosody 0.12 its administrators only, from 13 on everybody who is let.
@@ -74,6 +76,7 @@ async def prosody(
     *,
     publishers: Collection[str] = (),
     modules: Collection[str] = (),
+    pubsub: bool = True,
 ) -> AsyncIterator[Prosody]:
     """Run Prosody with these accounts; it is ended by its process id, whatever happens.
 
@@ -83,6 +86,7 @@ async def prosody(
         passwords: by user.
         publishers: users that may make PubSub nodes.
         modules: to be enabled as well.
+        pubsub: whether it has publish-subscribe.
     """
     assert BINARY is not None
     port = free_port()
@@ -92,7 +96,7 @@ async def prosody(
     (folder / "data").mkdir()
     configuration = folder / "prosody.cfg.lua"
     configuration.write_text(
-        CONFIGURATION.format(
+        (CONFIGURATION + PUBSUB if pubsub else CONFIGURATION).format(
             folder=folder,
             port=port,
             certificate=certificate,

@@ -49,7 +49,9 @@ async def never(_query: Any, _task: Any) -> Any:
 BUSY = functools.partial(
     House,
     publish=never,
-    **dict.fromkeys(("move", "bid", "answer", "confirm", "hold", "consider", "value", "find"), forever),
+    **dict.fromkeys(
+        ("move", "bid", "answer", "confirm", "hold", "consider", "vote", "value", "find"), forever
+    ),
 )
 """Takes whatever it is asked, and never comes to an end with it."""
 
@@ -156,6 +158,12 @@ OPENINGS: Mapping[str, Opening] = {
     "fipa-subscribe": Opening(act=Performative.SUBSCRIBE, term=Temperatures(), ask=_subscribed, state="S1"),
     "fipa-propose": Opening(
         act=Performative.PROPOSE, term=Move(), ask=lambda house, to: house.propose(to, Move()), state="P1"
+    ),
+    "locution-vote": Opening(
+        act=Performative.PROPOSE,
+        term=Move(),
+        ask=lambda house, to: house.call_for_votes([to], Move()),
+        state="V1",
     ),
 }
 

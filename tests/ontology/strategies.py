@@ -38,6 +38,9 @@ from ontology.tasks import (
     Predictions,
     Progress,
     Proposed,
+    Resume,
+    TakenOver,
+    TaskName,
     Train,
     Trained,
 )
@@ -132,7 +135,9 @@ bids = st.builds(
     rows_per_second=positive.filter(lambda number: number <= FASTEST_BID),
     waiting=counts,
     device=devices,
+    begun=st.none() | st.booleans(),
 )
+tasks = st.builds(TaskName, id=filled, client=filled)
 rows = st.lists(st.lists(numbers, max_size=3).map(tuple), min_size=1, max_size=3).map(tuple)
 
 TERMS: dict[type[Term], st.SearchStrategy[Term]] = {
@@ -159,6 +164,7 @@ TERMS: dict[type[Term], st.SearchStrategy[Term]] = {
         seed=st.integers(0, 2**63 - 1),
         device=st.sampled_from(("auto", "cpu", "cuda")),
         notify=st.booleans(),
+        task=st.none() | tasks,
     ),
     Predict: st.builds(Predict, model=labels, rows=rows),
     Evaluate: st.builds(Evaluate, model=labels, dataset=datasets),
@@ -172,6 +178,9 @@ TERMS: dict[type[Term], st.SearchStrategy[Term]] = {
     ),
     Awarded: st.builds(Awarded, task=texts, learner=texts, attempt=st.integers(1, 9)),
     AwardLost: st.builds(AwardLost, task=texts, learner=texts, text=texts),
+    TakenOver: st.builds(TakenOver, task=texts, leader=texts),
+    TaskName: tasks,
+    Resume: st.builds(Resume, task=tasks),
     Trained: st.builds(
         Trained,
         model=versions,

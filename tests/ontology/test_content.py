@@ -151,7 +151,7 @@ class TestOntology:
 
     def test_a_foreign_term_is_not_rendered(self):
         with pytest.raises(
-            ValueError, match=r"ServiceDescription is no term of the ontology locution-learning/1.1"
+            ValueError, match=r"ServiceDescription is no term of the ontology locution-learning/1.2"
         ):
             LEARNING.render(MANAGEMENT.by_tag["service-description"]())
 
@@ -169,7 +169,7 @@ class TestOntology:
         ("label", "is_ours"),
         [
             ("locution-learning/1.0", True),
-            ("locution-learning/1.1", True),
+            ("locution-learning/1.2", True),
             ("locution-learning/1.7", True),  # a newer minor version is understood
             ("locution-learning/1", True),
             ("locution-learning", True),
@@ -187,7 +187,7 @@ class TestOntology:
         assert LEARNING.speaks(label) is is_ours
 
     def test_it_speaks_its_own_label(self):
-        assert LEARNING.label == "locution-learning/1.1"
+        assert LEARNING.label == "locution-learning/1.2"
         assert all(ontology.speaks(ontology.label) for ontology in ONTOLOGIES.values())
 
 

@@ -53,7 +53,15 @@ kind = "coordinator"
 @pytest.fixture(autouse=True)
 def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     """Addresses of the machine that runs the tests are none of their business."""
-    for name in ("XMPP_HOST", "XMPP_PORT", "DASHBOARD_HOST", "DASHBOARD_PORT", "REDIS"):
+    for name in (
+        "XMPP_HOST",
+        "XMPP_PORT",
+        "DASHBOARD_HOST",
+        "DASHBOARD_PORT",
+        "METRICS_HOST",
+        "METRICS_PORT",
+        "REDIS",
+    ):
         monkeypatch.delenv(f"LOCUTION_{name}", raising=False)
 
 

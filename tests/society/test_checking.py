@@ -10,7 +10,7 @@ from society import checking
 from society.checking import Point, look
 from society.config import SERVER, SocietyFile, load
 from society.state import StateFolder
-from tests.society.conftest import AGENTS
+from tests.society.conftest import AGENTS, free_ports
 
 
 def points(file: SocietyFile) -> dict[str, Point]:
@@ -47,6 +47,17 @@ def test_every_fault_is_found_at_once(write_file, monkeypatch):
     assert "cannot be used" in faults["state"]
     assert "there is no folder" in faults["data"]
     assert f"port {file.xmpp.port}: Address already in use" in faults["xmpp"]
+
+
+def test_the_port_of_the_metrics_is_looked_at_where_the_file_names_one(write_file):
+    port = free_ports(1)
+    path = write_file()
+    path.write_text(f"{path.read_text()}\n[metrics]\nport = {port}\n")
+    assert points(load(path))["metrics"] == Point("metrics", True, f"127.0.0.1 port {port} is free")
+    with socket.create_server(("127.0.0.1", port)):
+        assert not points(load(path))["metrics"].ok
+    path.write_text(f"{path.read_text()}enabled = false\n")
+    assert "metrics" not in points(load(path))
 
 
 def test_a_kind_that_cannot_be_made_is_found(write_file, tmp_path, monkeypatch):

@@ -270,3 +270,20 @@ def test_a_label_that_no_model_has_is_misuse(run, tmp_path, model):
     (tmp_path / "society.toml").write_text('[society]\nname = "s"\n[[agent]]\nname = "a"\nkind = "learner"\n')
     (tmp_path / "digits.csv").write_text("a\n1\n")
     assert_one_sentence(run("predict", model, "digits.csv"), 2, "MODEL: write letters, digits, dots")
+
+
+def test_any_and_only_do_not_go_together(run):
+    assert_one_sentence(run("up", "--any", "learner", "--only", "one"), 2, "leave one of them out")
+
+
+def test_prepare_makes_secrets_and_says_where_they_are(run, tmp_path):
+    (tmp_path / "society.toml").write_text(
+        '[society]\nname = "one"\n[[agent]]\nname = "directory"\nkind = "directory-facilitator"\n'
+    )
+    ended = run("prepare", "--server", "prosody", "--json")
+    assert (ended.code, ended.err) == (0, "")
+    told = [json.loads(line) for line in ended.out.splitlines()]
+    assert [each["what"] for each in told] == ["passwords", "authority", "certificate"]
+    assert all(Path(each["path"]).is_file() for each in told)
+    again = run("prepare")
+    assert again.out == f"passwords   {tmp_path / '.locution' / 'passwords.json'}\n"

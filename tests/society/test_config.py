@@ -40,6 +40,7 @@ def test_what_is_left_out_has_its_default(tmp_path):
     assert file.society.data == tmp_path
     assert (file.xmpp.host, file.xmpp.port, file.is_embedded) == ("127.0.0.1", 5222, True)
     assert (file.dashboard.enabled, file.dashboard.host, file.dashboard.port) == (True, "127.0.0.1", 10000)
+    assert (file.metrics.enabled, file.metrics.host, file.metrics.port) == (True, "127.0.0.1", 0)
     assert file.agents[0].options == {}
 
 
@@ -79,17 +80,21 @@ def test_addresses_of_the_environment_stand_above_the_file(tmp_path):
         LOCUTION_XMPP_PORT="7000",
         LOCUTION_DASHBOARD_HOST="0.0.0.0",
         LOCUTION_DASHBOARD_PORT="8000",
+        LOCUTION_METRICS_HOST="0.0.0.0",
+        LOCUTION_METRICS_PORT="9464",
     )
     assert (file.xmpp.host, file.xmpp.port) == ("::1", 7000)
     assert file.dashboard_url("one") == "http://127.0.0.1:8001/spade"
-    assert len(ADDRESS_VARIABLES) == 6
+    assert (file.metrics.host, file.metrics.port) == ("0.0.0.0", 9464)
+    assert len(ADDRESS_VARIABLES) == 8
 
 
 def test_a_variable_that_there_is_not_is_refused(tmp_path):
     told = (
         "^LOCUTION_XMP_PORT: there is no such environment variable; there are LOCUTION_XMPP_HOST, "
-        "LOCUTION_XMPP_PORT, LOCUTION_DASHBOARD_HOST, LOCUTION_DASHBOARD_PORT, LOCUTION_REDIS, "
-        "LOCUTION_CONSUL, LOCUTION_PASSWORD_<NAME>$"
+        "LOCUTION_XMPP_PORT, LOCUTION_DASHBOARD_HOST, LOCUTION_DASHBOARD_PORT, "
+        "LOCUTION_METRICS_HOST, LOCUTION_METRICS_PORT, LOCUTION_REDIS, LOCUTION_CONSUL, "
+        "LOCUTION_PASSWORD_<NAME>$"
     )
     with pytest.raises(SocietyFileError, match=told):
         read(tmp_path, MINIMAL, LOCUTION_XMP_PORT="1")
@@ -108,7 +113,10 @@ def test_a_wrong_variable_is_named(tmp_path):
         (MINIMAL + "[xmpp]\nzzz = 1\n", ":7: [xmpp] has no setting 'zzz'; it has server, host, port, "),
         (MINIMAL + "[xmp]\nport = 1\n", ":6: the file has no table 'xmp'; did you mean 'xmpp'?"),
         ("agents = 1\n" + MINIMAL, ":1: the file has no table 'agents'; did you mean 'agent'?"),
-        (MINIMAL + "colour = 1\n", ":6: agent 'one' has no setting 'colour'; it has name, kind, options"),
+        (
+            MINIMAL + "colour = 1\n",
+            ":6: agent 'one' has no setting 'colour'; it has name, kind, leadership, options",
+        ),
         (MINIMAL + '[xmpp]\nport = "5222"\n', ':7: [xmpp] port: should be a valid integer, not "5222"'),
         (
             MINIMAL + "[xmpp]\nport = 70000\n",
@@ -118,6 +126,8 @@ def test_a_wrong_variable_is_named(tmp_path):
         (MINIMAL + "[xmpp]\nregistration = 1\n", ":7: [xmpp] registration: should be a valid boolean, not 1"),
         (MINIMAL + "[dashboard]\nport = 65535\n", ":7: [dashboard] port: should be less than"),
         (MINIMAL + "[dashboard]\nport = 5221\n", ": [xmpp] port: 5222 is the port of an agent's dashboard"),
+        (MINIMAL + "[metrics]\nport = 5222\n", ":7: [metrics] port: 5222 is the port of the XMPP server;"),
+        (MINIMAL + "[metrics]\nport = 10001\n", ":7: [metrics] port: 10001 is the port of an agent's dash"),
         (MINIMAL.replace('"one"', '"One two"'), ":4: agent 'One two' name: write lower-case letters"),
         (MINIMAL.replace('"one"', "1"), ":4: agent 1 name: should be a valid string, not 1"),
         (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.base import LocutionAgent
+from agents.base import LocutionAgent, Ports, Server
 from agents.coordinator import Coordinator
 from society.config import load
 from society.errors import SocietyFileError
@@ -260,3 +260,79 @@ def test_types_that_cannot_be_read_are_one_sentence(folder):
         SocietyFileError, match="the types of Kind's options cannot be read: division by zero"
     ):
         kind(folder, f"{name}:Kind")
+
+
+TWO = """
+[society]
+name = "s"
+[[agent]]
+name = "directory"
+kind = "directory-facilitator"
+{first}
+[[agent]]
+name = "a"
+kind = "coordinator"
+{second}
+[[agent]]
+name = "b"
+kind = "coordinator"
+{third}
+"""
+
+
+def led(folder: Path, first: str = "", second: str = "", third: str = "") -> list[Kind]:
+    """The kinds of a directory and two coordinators with these further settings."""
+    path = folder / "society.toml"
+    path.write_text(TWO.format(first=first, second=second, third=third).lstrip())
+    file = load(path, {})
+    return [kind_of(file, agent) for agent in file.agents]
+
+
+def test_leadership_stands_beside_the_kind(folder):
+    per_task = 'leadership = "per-task"'
+    _directory, *kinds = led(folder, "", per_task, per_task)
+    assert [each.options["leadership"] for each in kinds] == ["per-task", "per-task"]
+    assert all("leadership" not in each.options for each in led(folder))
+    led(folder, "", 'leadership = "leader"', "")
+    led(folder, "", per_task, 'options = { group = "others" }')
+    coordinator = kinds[0].make("a@localhost", "x", Server(host="127.0.0.1"), Ports())
+    assert sorted(coordinator.groups) == ["coordinators", "coordinators/a"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "line", "told"),
+    [
+        (
+            ("", 'leadership = "all"', ""),
+            10,
+            "agent 'a' leadership: should be 'leader' or 'per-task', not \"all\"",
+        ),
+        (
+            ('leadership = "per-task"', "", ""),
+            6,
+            "agent 'directory': leadership: kind 'directory-facilitator' leads no group; it is for "
+            "'coordinator', and kinds that take it",
+        ),
+        (
+            ("", 'options = { leadership = "per-task" }', ""),
+            10,
+            "agent 'a': leadership stands beside kind, not in options",
+        ),
+        (
+            ("", 'leadership = "per-task"', ""),
+            10,
+            "agent 'a': leadership: 'per-task' here and 'leader' at 'b', of the same group; "
+            "write the same for both",
+        ),
+        (
+            ("", 'options = { group = "us/a" }', ""),
+            10,
+            "agent 'a': option group: 'us/a' has a slash, behind which a member's part would stand; "
+            "leave it out",
+        ),
+    ],
+)
+def test_what_is_wrong_with_leadership_is_one_sentence(folder, settings, line, told):
+    with pytest.raises(SocietyFileError) as raised:
+        led(folder, *settings)
+    assert str(raised.value) == f"{folder / 'society.toml'}:{line}: {told}"

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from agents.base import LocutionAgent
+from behaviours.outcomes import Failed
 from resilience.memory import MemoryDeadLetters, MemoryJournal, MemoryLock
 from society import arguments, client, commands, events, launcher, wiring
 from society.client import operator, search
@@ -21,7 +22,8 @@ from society.keeping import Keeping, open_store
 from society.launcher import RunningSociety, run
 from society.state import StateFolder
 from society.telemetry import Telemetry
-from tests.society.conftest import PATIENCE, Told, free_ports
+from tests.behaviours.samples import Add
+from tests.society.conftest import AGENTS, PATIENCE, Told, free_ports
 
 
 async def names_in_directory(file: SocietyFile) -> list[str]:
@@ -71,6 +73,38 @@ async def test_an_agent_runs_once(file, start):
     await start(file, SERVER)
     with pytest.raises(StateError, match="xmpp-server runs already, in process"):
         RunningSociety(file, [SERVER], Told())
+
+
+LEARNERS = (
+    AGENTS
+    + """
+[[agent]]
+name = "other-1"
+kind = "broker"
+
+[[agent]]
+name = "other-2"
+kind = "broker"
+"""
+)
+
+
+async def test_any_agent_of_a_kind_is_the_first_that_runs_nowhere_yet(write_file, start, told):
+    file = load(write_file(LEARNERS))
+    await start(file, SERVER, "directory")
+    first = await start(file, any_of="broker")
+    second = await start(file, any_of="broker")
+    with pytest.raises(StartError, match=r"society.toml: all 2 agents of kind 'broker' run already; add"):
+        RunningSociety(file, (), Told(), any_of="broker")
+    assert [list(each._agents) for each in (first, second)] == [["other-1"], ["other-2"]]
+    await first.stop()
+    third = await start(file, any_of="broker")
+    assert list(third._agents) == ["other-1"]
+
+
+def test_any_agent_of_a_kind_that_is_not_there(write_file):
+    with pytest.raises(StartError, match=r"society.toml has no kind 'lerner'; it has coordinator, directory"):
+        RunningSociety(load(write_file()), (), Told(), any_of="lerner")
 
 
 async def test_replicas_of_an_agent_run_beside_each_other(file, start, monkeypatch):
@@ -135,6 +169,30 @@ async def test_agents_of_ones_own_may_fail_to_start(write_file, fresh_container,
         file = load(write_file(f'[[agent]]\nname = "a"\nkind = "failing_kinds:{name}"\n'))
         with pytest.raises(StartError, match=f"agent 'a' {message}"):
             await run(file, [], Told())
+
+
+SUMS = """
+[[agent]]
+name = "asker"
+kind = "tests.behaviours.samples:Asker"
+
+[[agent]]
+name = "adder"
+kind = "tests.behaviours.samples:Adder"
+options = { mood = "holding" }
+"""
+
+
+async def test_what_was_awarded_is_given_back_at_a_stop(write_file, start):
+    file = load(write_file(SUMS))
+    asker = (await start(file, SERVER, "asker"))._agents["asker"]
+    other = await start(file, "adder")
+    calling = asyncio.create_task(asker.call_for_proposals(["adder@localhost"], Add(a=1), list))
+    await asyncio.wait_for(other._agents["adder"].started.wait(), PATIENCE)
+    await other.stop()
+    (award,) = (await asyncio.wait_for(calling, PATIENCE)).awards.values()
+    assert isinstance(award, Failed)
+    assert award.reason.text == "adder is being stopped, and gives back what it was awarded"
 
 
 async def test_what_the_society_knows_survives_a_restart(write_file, start, told):

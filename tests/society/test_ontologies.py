@@ -67,7 +67,7 @@ def run(folder: Path, capsys: pytest.CaptureFixture[str]) -> Any:
 def test_the_built_in_ones_are_listed(run: Any) -> None:
     code, out, err = run("list")
     assert (code, err) == (0, "")
-    assert "locution-learning/1.1: award-lost, awarded, bid" in out
+    assert "locution-learning/1.2: award-lost, awarded, bid" in out
     assert [line.partition("/")[0] for line in out.splitlines()] == [
         "locution-learning",
         "fipa-agent-management",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from society.errors import NotRunningError, StateError
+from society.errors import NotRunningError, RunsAlreadyError, StateError
 from society.state import StateFolder, variable_of
 
 ROOT = Path(__file__).parents[2]
@@ -180,3 +180,13 @@ def test_what_is_no_key_is_told_so(tmp_path, text, told):
     for ask in (lambda: StateFolder(tmp_path).keys(["one"]), StateFolder(tmp_path).public_keys):
         with pytest.raises(StateError, match=f"{told}$"):
             ask()
+
+
+def test_whoever_holds_an_agent_may_claim_it_again_and_nobody_else(tmp_path):
+    ours, theirs = StateFolder(tmp_path), StateFolder(tmp_path)
+    ours.claim("one")
+    ours.claim("one")
+    with pytest.raises(RunsAlreadyError, match="one runs already, in process"):
+        theirs.claim("one")
+    ours.release("one")
+    theirs.claim("one")

@@ -41,6 +41,15 @@ def test_readiness_names_every_agent_and_its_dashboard():
     )
 
 
+def test_readiness_says_where_the_metrics_are():
+    told = piped(("ready", {**READY, "metrics": "http://127.0.0.1:9464/metrics"}))
+    assert told.splitlines()[2:] == [
+        "  metrics              http://127.0.0.1:9464/metrics",
+        "ready: digits, 2 agents, XMPP server 127.0.0.1:5222, 1.3 s; Ctrl-C stops it",
+    ]
+    assert piped(("ready", {**READY, "metrics": None})) == piped(("ready", READY))
+
+
 def test_a_start_is_told_from_its_beginning_to_its_end():
     assert piped(
         ("starting", {"society": "digits", "file": "digits.toml"}),
@@ -76,6 +85,7 @@ def test_a_training_is_told_step_by_step():
         ),
         ("awarded", {"learner": "a@localhost", "attempt": 1}),
         ("award-lost", {"learner": "a@localhost", "text": "a@localhost has left"}),
+        ("taken-over", {"leader": "c-2@localhost"}),
         ("called", {"learners": [], "attempt": 2}),
     )
     assert told == (
@@ -88,6 +98,7 @@ def test_a_training_is_told_step_by_step():
         "silent    e@localhost did not answer\n"
         "awarded   a@localhost\n"
         "lost      a@localhost has left\n"
+        "followed  c-2@localhost leads now, and goes on with it\n"
         "called    nobody (attempt 2)\n"
     )
 
