@@ -88,7 +88,8 @@ def test_the_readme_has_every_option_of_a_kind_with_its_default(kind: str) -> No
     expected = {
         f"{each.name} = {json.dumps(each.default)}"
         for each in parameters
-        if each.kind is each.KEYWORD_ONLY and each.default is not each.empty
+        if each.kind is each.KEYWORD_ONLY
+        and each.default is not each.empty
         # That stands beside the kind.
         and each.name != "leadership"
     }

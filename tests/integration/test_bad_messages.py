@@ -303,8 +303,8 @@ MISTAKES = {
         "unsupported-value",
         "protocol 'fipa-chat' is not spoken here; fipa-request, fipa-query, fipa-request-when, "
         "fipa-contract-net, fipa-iterated-contract-net, fipa-english-auction, fipa-dutch-auction, "
-        "fipa-brokering, fipa-recruiting, fipa-subscribe, fipa-propose, fipa-auction-english, "
-        "fipa-auction-dutch are",
+        "fipa-brokering, fipa-recruiting, fipa-subscribe, fipa-propose, locution-vote, "
+        "fipa-auction-english, fipa-auction-dutch are",
         "protocol",
         answered(**{**TO_REQUEST, "protocol": "fipa-chat"}),
     ),

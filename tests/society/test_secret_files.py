@@ -50,9 +50,7 @@ def test_what_is_no_secret_is_refused(society, tmp_path, data, told):
 
 
 def test_a_secret_that_is_missing_is_named(society, tmp_path):
-    told = (
-        r"^LOCUTION_REDIS_FILE: .*/nothing cannot be read \(No such file or directory\); have it made"
-    )
+    told = r"^LOCUTION_REDIS_FILE: .*/nothing cannot be read \(No such file or directory\); have it made"
     with pytest.raises(SocietyFileError, match=told):
         load(society, {"LOCUTION_REDIS_FILE": str(tmp_path / "nothing")})
 
