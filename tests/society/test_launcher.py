@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -246,6 +247,20 @@ async def test_an_agent_that_falls_is_reported_and_the_exit_code_is_1(
     async with asyncio.timeout(PATIENCE):
         assert await running == 1
     assert told.names == ["ready", "agent-stopped", "agent-stopped", "stopped"]
+
+
+async def test_what_stands_by_is_not_searched_for_garbage(file, fresh_container, told):
+    gc.unfreeze()
+    running = asyncio.create_task(run(file, [], told))
+    try:
+        await told.wait_for("ready")
+        async with asyncio.timeout(PATIENCE):
+            while not gc.get_freeze_count():  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0)
+    finally:
+        gc.unfreeze()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await running
 
 
 async def test_a_client_gives_up_when_the_society_is_gone_for_good(file, start, monkeypatch):
