@@ -171,7 +171,7 @@ async def test_the_file_without_its_log_is_no_backup(tmp_path):
 
 async def test_to_save_a_file_that_is_not_there_makes_none(tmp_path):
     with pytest.raises(AssertionError, match="unable to open database file"):
-        await run("save-sqlite", tmp_path, STATE=str(tmp_path / "nowhere"))
+        await run("save-sqlite", tmp_path, STATE=str(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
