@@ -25,10 +25,7 @@ WRITTEN_EVERY = 1.0
 
 
 AGAIN = 0.1
-"""Seconds between two looks whether an answer has arrived."""
-
-ARRIVES_WITHIN = 5.0
-"""Seconds after which that is not waited for any more: the outbox goes on trying as long as we live."""
+"""Seconds between two looks whether an answer can go out."""
 
 
 class Entry:
@@ -120,7 +117,7 @@ class Bookkeeping:
 
     @asynccontextmanager
     async def kept(self, task: Participation) -> AsyncIterator[Entry]:
-        """Have what is done within stand in the ledger, until its client's answer has arrived.
+        """Have what is done within stand in the ledger, until its client's answer has gone out.
 
         Raises:
             DeposedError: somebody else leads; nothing was accepted.
@@ -157,26 +154,18 @@ class Bookkeeping:
             self._soon = asyncio.get_running_loop().call_later(WRITTEN_EVERY, self._due.set)
 
     def _answered(self, entry: Entry, leading: object) -> None:
-        """Its client's answer is written down: forget the task once it has arrived, if we lead as we did.
-
-        What is only in our outbox nobody says while we are dead, and the next leader has to.
-        """
-
-        def is_held() -> bool:
-            outbox = self._agent.enduring.outbox
-            return any(each.message.conversation_id == entry.task.id for each in outbox)
+        """Its client's answer is written down: forget the task once it has gone out, if we lead as we did."""
 
         async def wait() -> None:
             while not self._agent.is_connected:  # noqa: ASYNC110 - SPADE's agents tell nobody
                 await asyncio.sleep(AGAIN)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(ARRIVES_WITHIN):
-                    while is_held():  # noqa: ASYNC110 - the outbox tells nobody
-                        await asyncio.sleep(AGAIN)
             if self._leading is leading:
                 self._forget(entry)
 
-        self._agent.submit(wait())
+        if self._leading is leading and self._agent.is_connected:
+            self._forget(entry)
+        else:
+            self._agent.submit(wait())
 
     def _forget(self, entry: Entry) -> None:
         # Should that fail it is done once more, and its client hears of it when it waits no longer.

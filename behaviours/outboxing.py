@@ -80,17 +80,16 @@ class Outbox:
         self._breakers, self._on_reply = breakers, on_reply
         self._retrying = journaling.journal.policy.retrying
         self._waiting: dict[str, Waiting] = {}
-        self._named, self._peers = Named(), Peers(journaling)
-        self._held: dict[str, deque[str]] = {}  # by JID: messages that its breaker holds back, in order
+        self._named = Named()
+        self._peers = Peers(journaling)
+        self._held: dict[str, deque[str]] = {}
+        """By the JID that they go to: ids of messages that its breaker holds back, in order."""
         self._settled: list[str] = []
         self._settling: asyncio.TimerHandle | None = None
         self._is_closed = False
 
     def __len__(self) -> int:
         return len(self._waiting)
-
-    def __iter__(self) -> Iterator[Waiting]:
-        return iter(self._waiting.values())
 
     def __contains__(self, message_id: str) -> bool:
         return message_id in self._waiting
