@@ -137,20 +137,13 @@ async def search(
             return outcome
 
 
-async def coordinator(agent: LocutionAgent, file: SocietyFile, tell: Tell) -> str:
-    """The bare JID of a coordinator that is there to be asked; it is told when that has to be waited for.
+async def coordinators(agent: LocutionAgent, file: SocietyFile, tell: Tell) -> list[str]:
+    """Bare JIDs: of the coordinator that leads or, where the work is shared out, of each that is there.
+
+    It is told when that has to be waited for.
 
     Raises:
         NotRunningError: none stands in the directory, or there is no directory.
-    """
-    return (await coordinators(agent, file, tell))[0]
-
-
-async def coordinators(agent: LocutionAgent, file: SocietyFile, tell: Tell) -> list[str]:
-    """The bare JIDs of all of them: the one that leads or, where the work is shared out, each that is there.
-
-    Raises:
-        NotRunningError: as for `coordinator`.
     """
     with told_if_slow(tell, "looking", service=COORDINATION, seconds=FIND_WITHIN):
         return await _coordinators(agent, file)

@@ -14,7 +14,7 @@ from behaviours.outcomes import Outcome, Succeeded, sentence
 from ontology.content import Term
 from ontology.tasks import Awarded, AwardLost, Progress, Train, Trained
 from society.arguments import reference
-from society.client import coordinator, operator
+from society.client import coordinators, operator
 from society.config import SocietyFile, load
 from tests.compose.stack import PATIENCE, ROOT, Stack, StackError
 
@@ -92,7 +92,7 @@ class Outside:
 
     async def leader(self) -> str:
         """The name of the coordinator that leads."""
-        found = await coordinator(self._agent, self._file, lambda _event, **_fields: None)
+        found = (await coordinators(self._agent, self._file, lambda _event, **_fields: None))[0]
         return found.partition("@")[0]
 
     async def under_way(self, models: list[str]) -> str:

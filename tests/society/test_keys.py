@@ -13,7 +13,7 @@ from ontology.acl import AclMessage, Performative
 from ontology.aid import AgentIdentifier
 from ontology.management import DfAgentDescription, Register, Search, ServiceDescription
 from society import instrument
-from society.client import coordinator, operator, search
+from society.client import coordinators, operator, search
 from society.config import SERVER, load
 from society.keys import KnownKeys, operator_ports, signing_keys
 from society.state import StateFolder
@@ -93,7 +93,7 @@ async def test_a_society_that_signs_everything_does_its_work(write_file, start):
     await start(file)
     tell = lambda _event, **_fields: None  # noqa: E731 - nobody listens
     async with operator(file) as agent:
-        assert await coordinator(agent, file, tell) == "coordinator@localhost"
+        assert (await coordinators(agent, file, tell))[0] == "coordinator@localhost"
         (entry,) = await search(agent, file)  # type: ignore[misc]
     assert entry.key == StateFolder(file.society.state).public_keys()["coordinator"]
     asked = AclMessage(
